@@ -1,0 +1,1 @@
+"""Stage: fields -> the object's mesh, colours, exports, rendered masks and views."""

@@ -1,0 +1,1 @@
+"""Stage: photos or video -> cameras, scale, object sphere."""

@@ -1,0 +1,1 @@
+"""Records, the workspace (every path), image files and foreign formats."""

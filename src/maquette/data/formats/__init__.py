@@ -1,0 +1,1 @@
+"""Foreign file formats; foreign conventions (axes, units, pixel centres) stop here."""

@@ -1,0 +1,71 @@
+"""Photos and masks as arrays: read as displayed (EXIF orientation applied), refused with a reason."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from maquette.data.errors import InputError
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """The photos of a folder, sorted by name; hidden files are left out."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def read_photo(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """A photo as sRGB, turned as its EXIF says. Raises InputError where it cannot be decoded whole."""
+    return np.asarray(ImageOps.exif_transpose(_open(path)).convert("RGB"))
+
+
+def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
+    """A mask: the alpha channel where there is one, else the grey value; true above one half."""
+    image = _open(path)
+    if image.mode in ("RGBA", "LA"):
+        image = image.getchannel("A")
+    return np.asarray(image.convert("L")) > 127
+
+
+def read_labels(path: Path) -> UInt8[np.ndarray, "height width"]:
+    """A label map as stored, 8 bits."""
+    return np.asarray(_open(path).convert("L"))
+
+
+def write_image(path: Path, pixels: Shaped[np.ndarray, "height width *channel"], quality: int = 95) -> None:
+    """An 8-bit image (or a boolean mask as 0 and 255), written beside and renamed."""
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"write_image takes uint8 or bool pixels, got {pixels.dtype}")
+    beside = path.with_name(f".{path.stem}.partial{path.suffix}")
+    Image.fromarray(pixels).save(beside, quality=quality)
+    os.replace(beside, path)
+
+
+def resize_area(
+    pixels: Shaped[np.ndarray, "height width *channel"], width: int, height: int
+) -> Shaped[np.ndarray, "height2 width2 *channel"]:
+    """Resample without aliasing (box filter when shrinking, bilinear when growing); pixel areas match."""
+    import cv2
+
+    shrink = width < pixels.shape[1]
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as an image ({error}); it may be cut short. Copy it again or remove it."
+        ) from None
+    return image

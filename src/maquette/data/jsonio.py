@@ -1,0 +1,96 @@
+"""Records as JSON: dataclasses, tuples, numpy matrices and paths; written whole or not at all."""
+
+import dataclasses
+import json
+import math
+import os
+import types
+import typing
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from maquette.data.errors import InputError
+
+T = TypeVar("T")
+
+
+def to_plain(value: object) -> object:
+    """A record as JSON's own types. Infinities and NaN become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return to_plain(value.tolist())
+    if isinstance(value, np.generic):
+        return to_plain(value.item())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write beside and rename, so a reader never sees half a file."""
+    beside = path.with_name(f".{path.name}.partial")
+    with open(beside, "w") as file:
+        json.dump(to_plain(value), file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def read_json(path: Path) -> object:
+    """The file's content. Raises InputError where it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a JSON file ({error}); was it cut short? Make it again.") from None
+
+
+def read_record(path: Path, record: type[T]) -> T:
+    """A dataclass written by `write_json`. Raises InputError that names the field that does not fit."""
+    plain = read_json(path)
+    try:
+        return typing.cast(T, _build(record, plain))
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"{path} does not hold a {record.__name__}: {error}") from None
+
+
+def _build(kind: object, plain: object):
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if plain is None and type(None) in args:
+            return None
+        return _build(next(arg for arg in args if arg is not type(None)), plain)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if not isinstance(plain, dict):
+            raise TypeError(f"expected an object for {kind.__name__}, got {plain!r}")
+        hints = typing.get_type_hints(kind)
+        unknown = set(plain) - set(hints)
+        if unknown:
+            raise TypeError(f"unknown field {sorted(unknown)[0]!r} of {kind.__name__}")
+        return kind(**{name: _build(hints[name], item) for name, item in plain.items()})
+    if origin is tuple:
+        if not isinstance(plain, list):
+            raise TypeError(f"expected a list, got {plain!r}")
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_build(args[0], item) for item in plain)
+        if len(args) != len(plain):
+            raise TypeError(f"expected {len(args)} values, got {len(plain)}")
+        return tuple(_build(arg, item) for arg, item in zip(args, plain, strict=True))
+    if isinstance(kind, type) and issubclass(kind, np.ndarray):
+        return np.array(plain, dtype=float)
+    if kind is float:
+        return float("nan") if plain is None else float(typing.cast(float, plain))
+    if isinstance(kind, type) and not isinstance(plain, kind):
+        raise TypeError(f"expected {kind.__name__}, got {plain!r}")
+    return plain

@@ -1,0 +1,121 @@
+"""What the stages say to each other: views, captures, objects, estimates."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from maquette.geometry.camera import Camera
+from maquette.geometry.sphere import Sphere
+from maquette.geometry.transforms import Matrix4
+
+
+@dataclass(frozen=True)
+class View:
+    """One undistorted photo and its camera. `name` is the photo's file name, the key used everywhere."""
+
+    name: str
+    camera: Camera
+    cam_from_world: Matrix4
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class Points:
+    """Sparse points of the world and where the learnt photos see them.
+
+    Observation k: point `point_idx[k]` at pixel `xy[k]` of view `view_idx[k]` (index into Capture.views).
+    """
+
+    world: Float[np.ndarray, "point 3"]
+    colour: UInt8[np.ndarray, "point 3"]
+    view_idx: Int[np.ndarray, "observation"]
+    point_idx: Int[np.ndarray, "observation"]
+    xy: Float[np.ndarray, "observation 2"]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Photos with cameras, the object sphere and sparse points, all in the world frame.
+
+    `views` are sorted by name. `metric` says that the world is in metres; otherwise its unit is arbitrary.
+    `up_world` is the supporting plane's normal where one was found. `box` is the photo and the pixel box
+    (x0, y0, x1, y1 of the undistorted photo) in which the person marked the object.
+    """
+
+    views: tuple[View, ...]
+    sphere: Sphere
+    points: Points
+    metric: bool
+    up_world: tuple[float, float, float] | None = None
+    box: tuple[str, tuple[float, float, float, float]] | None = None
+    unregistered: tuple[str, ...] = ()
+    reprojection_error_px: float | None = None
+    scale_error: float | None = None
+
+    @property
+    def learnt(self) -> tuple[View, ...]:
+        """The views that may be learnt from."""
+        return tuple(view for view in self.views if not view.held_out)
+
+    @property
+    def held_out(self) -> tuple[View, ...]:
+        return tuple(view for view in self.views if view.held_out)
+
+
+@dataclass(frozen=True)
+class Asset:
+    """asset.json: the object's frame and size.
+
+    Lengths in metres where `metric`, else in multiples of the object sphere's radius. The obj frame has its
+    origin at the centre of the mesh's box and z along the supporting plane's normal.
+    """
+
+    obj_from_world: Matrix4
+    metric: bool
+    diameter: float
+    size: tuple[float, float, float]
+    symmetries_discrete: tuple[Matrix4, ...] = ()
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    """The object in one photo. `cam_from_obj` is rigid, in the asset's unit of length.
+
+    `score` ranks hypotheses of one photo; `confidence` in 0..1 compares photos. None where nothing was found.
+    """
+
+    photo: str
+    camera: Camera
+    box: tuple[float, float, float, float] | None
+    cam_from_obj: Matrix4 | None
+    score: float = float("-inf")
+    confidence: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TruePose:
+    """Where the object truly is in one test photo; metres."""
+
+    photo: str
+    camera: Camera
+    cam_from_obj: Matrix4
+    box: tuple[float, float, float, float]
+    visible_fraction: float
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is truly known of a capture: only `scores` and pictures in the report read it.
+
+    `world_from_obj` and `views` live in the truth's own world, in metres where `metric`. `mesh` is a file of
+    the truth's object frame, beside the record. Any part may be unknown.
+    """
+
+    metric: bool = True
+    views: tuple[View, ...] = ()
+    world_from_obj: Matrix4 | None = None
+    mesh: str | None = None
+    diameter: float | None = None
+    tests: tuple[TruePose, ...] = field(default=())

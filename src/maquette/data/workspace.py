@@ -1,0 +1,208 @@
+"""The workspace: the only place that builds paths, and how a stage becomes complete.
+
+A stage writes into `.NAME.partial/` and `commit` swaps it in; the old folder goes only then. Inside each
+complete stage lie `config.json` (what was asked), `inputs.json` (hashes of what was read) and
+`provenance.json` (version, seconds, device). The same config and inputs again: the stage is skipped.
+Something differs: it says what, and `overwrite` replaces.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import maquette
+from maquette.data.errors import InputError
+from maquette.data.jsonio import read_json, to_plain, write_json
+
+StageName = Literal["capture", "cameras", "masks", "fields", "asset", "estimator"]
+STAGES: tuple[StageName, ...] = ("cameras", "masks", "fields", "asset", "estimator")
+RECORDS = ("config.json", "inputs.json", "provenance.json")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One object's folder; see docs/formats.md for what lies where."""
+
+    root: Path
+
+    @property
+    def capture(self) -> Path:
+        return self.root / "capture"
+
+    @property
+    def cameras(self) -> Path:
+        return self.root / "cameras"
+
+    @property
+    def masks(self) -> Path:
+        return self.root / "masks"
+
+    @property
+    def fields(self) -> Path:
+        return self.root / "fields"
+
+    @property
+    def asset(self) -> Path:
+        return self.root / "asset"
+
+    @property
+    def estimator(self) -> Path:
+        return self.root / "estimator"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def given_masks(self) -> Path:
+        """Masks that came with the photos: used by `--masks given` and `mix`, else truth for scores."""
+        return self.capture / "masks"
+
+    @property
+    def truth(self) -> Path:
+        """What the capture's source says is true (truth.json and its mesh); only scores and reports read it."""
+        return self.capture / "truth"
+
+    def photo(self, name: str) -> Path:
+        """An undistorted photo."""
+        return self.cameras / "photos" / name
+
+    def given_mask(self, name: str) -> Path:
+        return self.given_masks / f"{Path(name).stem}.png"
+
+    def coarse_mask(self, name: str) -> Path:
+        return self.masks / "coarse" / f"{Path(name).stem}.png"
+
+    def clusters(self, name: str) -> Path:
+        return self.masks / "clusters" / f"{Path(name).stem}.png"
+
+    def rendered_mask(self, name: str) -> Path:
+        """Visible foreground weight as 8-bit grey, at training resolution."""
+        return self.asset / "masks" / f"{Path(name).stem}.png"
+
+    def rendered_view(self, name: str, kind: Literal["all", "object", "background"] = "all") -> Path:
+        return self.asset / "views" / kind / f"{Path(name).stem}.png"
+
+    def poses(self, name: str) -> Path:
+        return self.root / "poses" / name
+
+    def scores(self, name: str) -> Path:
+        return self.root / "scores" / f"{name}.json"
+
+    def require(self, stage: StageName, *needed: str) -> Path:
+        """The folder of a complete stage. Raises InputError that names the command which makes it."""
+        folder = self.root / stage
+        for file in needed or ("config.json",):
+            if not (folder / file).exists():
+                raise InputError(
+                    f"{folder / file} is missing: this needs the stage `{stage}` first. "
+                    f"Run `maquette {stage} {self.root}`."
+                )
+        return folder
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """One attempt at a stage. `complete` means: nothing to do, the folder holds this very result."""
+
+    final: Path
+    partial: Path
+    complete: bool
+    resumed: bool
+
+    def commit(self, seconds: float, device: str = "cpu", seed: int = 0) -> None:
+        """Write the provenance and swap the folder in; what was there goes only then."""
+        provenance = {
+            "maquette": maquette.__version__,
+            "seconds": round(seconds, 3),
+            "device": device,
+            "seed": seed,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        }
+        write_json(self.partial / "provenance.json", provenance)
+        swap_in(self.partial, self.final)
+
+
+def swap_in(partial: Path, final: Path) -> None:
+    """Rename `partial` to `final`; a complete `final` that stands in the way is removed afterwards."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        os.rename(final, old)
+    os.rename(partial, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def begin_stage(
+    final: Path, config: object, inputs: dict[str, Path], overwrite: bool = False, keep: bool = False
+) -> StageFolder:
+    """Open a stage's folder for writing, or find it complete.
+
+    `inputs` are files or folders this stage reads, by name; their hashes decide with `config` whether an
+    existing result is this one. `keep` (training) goes on with a partial folder of the same config and
+    inputs instead of clearing it. Raises InputError where a different result is in the way.
+    """
+    partial = final.with_name(f".{final.name}.partial")
+    old = final.with_name(f".{final.name}.old")
+    if old.exists() and not final.exists():
+        os.rename(old, final)
+    asked = {"config.json": to_plain(config), "inputs.json": {k: hash_of(v) for k, v in inputs.items()}}
+    if final.exists():
+        changes = _differences(final, asked)
+        if not changes:
+            return StageFolder(final, partial, complete=True, resumed=False)
+        if not overwrite:
+            raise InputError(
+                f"{final} was made from something else: {'; '.join(changes)}. "
+                "Add --overwrite to replace it, or choose another folder."
+            )
+    resumed = keep and partial.exists() and not _differences(partial, asked)
+    if not resumed:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, content in asked.items():
+            write_json(partial / name, content)
+    return StageFolder(final, partial, complete=False, resumed=resumed)
+
+
+def hash_of(path: Path) -> str | None:
+    """SHA-256 of a file, or of a folder's files and their names; records of when and how long do not count."""
+    if not path.exists():
+        return None
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if file.name == "provenance.json" or any(part.startswith(".") for part in file.relative_to(path).parts):
+            continue
+        digest.update(str(file.relative_to(path)).encode())
+        with open(file, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _differences(folder: Path, asked: dict[str, object]) -> list[str]:
+    changes = []
+    for file, wanted in asked.items():
+        try:
+            found = read_json(folder / file)
+        except InputError:
+            return [f"{file} is missing or broken"]
+        changes += _compare(found, wanted, "" if file == "config.json" else "input ")
+    return changes
+
+
+def _compare(found: object, wanted: object, where: str) -> list[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted(set(found) | set(wanted))
+        dot = "." if where and not where.endswith(" ") else ""
+        return [c for key in keys for c in _compare(found.get(key), wanted.get(key), f"{where}{dot}{key}")]
+    if found == wanted:
+        return []
+    if where.startswith("input "):
+        return [f"{where} has changed"]
+    return [f"{where} was {found!r} and is now {wanted!r}"]

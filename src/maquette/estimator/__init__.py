@@ -1,0 +1,1 @@
+"""Stage: asset -> correspondence and key networks, trained on views rendered online."""

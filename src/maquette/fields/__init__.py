@@ -1,0 +1,1 @@
+"""Stage: masks -> decomposed fields (SDF foreground, radiance background)."""

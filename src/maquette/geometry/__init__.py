@@ -1,0 +1,1 @@
+"""Numbers only: rigid and similarity transforms, cameras, rays, the object sphere, alignment."""

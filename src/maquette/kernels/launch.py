@@ -1,0 +1,49 @@
+"""Warp, quiet and on as many threads as the machine has.
+
+A Warp launch on the CPU runs on one thread but releases the GIL, so slices of a launch run side by side.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+
+import torch
+import warp as wp
+
+# Warp announces itself on stdout otherwise; the setting's name depends on its version.
+if hasattr(wp.config, "log_level"):
+    wp.config.log_level = 40
+else:
+    setattr(wp.config, "quiet", True)  # noqa: B010
+
+
+@cache
+def start(module: str) -> None:
+    """Compile a module's kernels (seconds the first time, cached by Warp after), before threads need them."""
+    wp.init()
+    wp.load_module(module)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads())
+
+
+def threads() -> int:
+    """Threads that CPU launches are split over."""
+    return max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
+
+
+def in_parallel(calls: Iterable[Callable[[], object]]) -> None:
+    """Run independent launches side by side and wait for all; the first error is raised."""
+    for future in [_pool().submit(call) for call in calls]:
+        future.result()
+
+
+def slices(count: int, device: torch.device, least: int = 1024) -> list[tuple[int, int]]:
+    """[start, stop) ranges for one launch each: one on a GPU, about one a thread on a CPU."""
+    parts = 1 if device.type != "cpu" else max(1, min(threads(), count // least))
+    edges = [count * part // parts for part in range(parts + 1)]
+    return list(pairwise(edges))

@@ -1,0 +1,1 @@
+"""Stage: cameras -> coarse masks and label maps, without labels."""

@@ -1,0 +1,1 @@
+"""Correspondences -> hypotheses -> scores -> refined pose; pure."""

@@ -1,0 +1,1 @@
+"""Stage: photo and networks -> the object's pose."""

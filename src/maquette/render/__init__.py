@@ -1,0 +1,1 @@
+"""Meshes and cameras in, depth, mask, coordinates and shaded colour out."""

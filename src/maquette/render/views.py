@@ -1,0 +1,63 @@
+"""A mesh seen by a pinhole camera: one ray through each pixel's centre."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import Matrix4, inverse
+from maquette.render.mesh import MeshRenderer
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Images of one mesh. `depth` is z in the camera, 0 where nothing is; coordinates and normals are obj's."""
+
+    mask: Bool[Tensor, "height width"]
+    depth: Float[Tensor, "height width"]
+    points_obj: Float[Tensor, "height width 3"]
+    normals_obj: Float[Tensor, "height width 3"]
+    colour: Float[Tensor, "height width 3"]
+
+
+def camera_rays(
+    camera: Camera, cam_from_obj: Matrix4
+) -> tuple[Float[Tensor, "pixel 3"], Float[Tensor, "pixel 3"], Float[Tensor, "pixel 3"]]:
+    """Origins and unit directions in obj, and the directions in cam, of all pixels row by row."""
+    obj_from_cam = inverse(cam_from_obj)
+    directions_cam = torch.as_tensor(camera.directions(camera.pixel_grid()).reshape(-1, 3))
+    rotation = torch.as_tensor(obj_from_cam[:3, :3])
+    directions = directions_cam @ rotation.T
+    origins = torch.as_tensor(obj_from_cam[:3, 3]).expand_as(directions)
+    return origins.float(), directions.float(), directions_cam.float()
+
+
+def render_view(renderer: MeshRenderer, camera: Camera, cam_from_obj: Matrix4) -> Rendering:
+    """Mask, depth, coordinates, normals and unshaded colour of the mesh; `cam_from_obj` is rigid."""
+    origins, directions, directions_cam = camera_rays(camera, cam_from_obj)
+    hits = renderer.cast(origins, directions)
+    hit = torch.isfinite(hits.distance)
+    distance = torch.where(hit, hits.distance, 0.0)
+    shape = (camera.height, camera.width)
+    keep = hit[:, None].float()
+    return Rendering(
+        hit.reshape(shape),
+        (distance * directions_cam[:, 2]).reshape(shape),
+        ((origins + distance[:, None] * directions) * keep).reshape(*shape, 3),
+        (renderer.normals(hits) * keep).reshape(*shape, 3),
+        (renderer.colours(hits) * keep).reshape(*shape, 3),
+    )
+
+
+def silhouette_box(
+    vertices_obj: Float[np.ndarray, "vertex 3"], camera: Camera, cam_from_obj: Matrix4
+) -> tuple[float, float, float, float] | None:
+    """x0, y0, x1, y1 around the projected vertices, not clipped; None where a vertex is behind the camera."""
+    pixels = camera.project(vertices_obj @ cam_from_obj[:3, :3].T + cam_from_obj[:3, 3])
+    if not np.isfinite(pixels).all():
+        return None
+    (x0, y0), (x1, y1) = pixels.min(0), pixels.max(0)
+    return float(x0), float(y0), float(x1), float(y1)

@@ -1,0 +1,1 @@
+"""Stage: predictions and truth -> numbers."""

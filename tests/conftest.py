@@ -1,0 +1,21 @@
+"""Shared by all tests: where the real photos are, and small fixed seeds."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real photos; the test is skipped, with the reason, where it is not there."""
+    folder = Path(os.environ.get("MAQUETTE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.exists():
+        pytest.skip(f"no real photos at {folder}; set MAQUETTE_TEST_DATA to their folder")
+    return folder
