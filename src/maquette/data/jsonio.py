@@ -58,7 +58,11 @@ def read_json(path: Path) -> object:
 
 def read_record(path: Path, record: type[T]) -> T:
     """A dataclass written by `write_json`. Raises InputError that names the field that does not fit."""
-    plain = read_json(path)
+    return from_plain(record, read_json(path), path)
+
+
+def from_plain(record: type[T], plain: object, path: Path) -> T:
+    """The dataclass that JSON's own types describe; `path` is where they came from, for the error."""
     try:
         return typing.cast(T, _build(record, plain))
     except (TypeError, ValueError, KeyError) as error:
@@ -87,8 +91,11 @@ def _build(kind: object, plain: object):
         if len(args) != len(plain):
             raise TypeError(f"expected {len(args)} values, got {len(plain)}")
         return tuple(_build(arg, item) for arg, item in zip(args, plain, strict=True))
-    if isinstance(kind, type) and issubclass(kind, np.ndarray):
-        return np.array(plain, dtype=float)
+    if kind is np.ndarray or getattr(kind, "array_type", None) is np.ndarray:
+        array = np.array(plain, dtype=float)
+        if not isinstance(array, typing.cast(type, kind)):
+            raise TypeError(f"expected {getattr(kind, '__name__', kind)}, got the shape {list(array.shape)}")
+        return array
     if kind is float:
         return float("nan") if plain is None else float(typing.cast(float, plain))
     if isinstance(kind, type) and not isinstance(plain, kind):

@@ -40,7 +40,9 @@ class Capture:
 
     `views` are sorted by name. `metric` says that the world is in metres; otherwise its unit is arbitrary.
     `up_world` is the supporting plane's normal where one was found. `box` is the photo and the pixel box
-    (x0, y0, x1, y1 of the undistorted photo) in which the person marked the object.
+    (x0, y0, x1, y1 of the undistorted photo) in which the person marked the object. `size` is the object's
+    largest extent in metres where the person gave it; `scale_error` how far, as a fraction, two estimates of
+    that extent from the points disagree.
     """
 
     views: tuple[View, ...]
@@ -52,6 +54,7 @@ class Capture:
     unregistered: tuple[str, ...] = ()
     reprojection_error_px: float | None = None
     scale_error: float | None = None
+    size: float | None = None
 
     @property
     def learnt(self) -> tuple[View, ...]:
@@ -61,6 +64,24 @@ class Capture:
     @property
     def held_out(self) -> tuple[View, ...]:
         return tuple(view for view in self.views if view.held_out)
+
+
+@dataclass(frozen=True)
+class PhotoMask:
+    """One photo's mask: how it was made and how far it agrees with the other photos' (IoU with their hull)."""
+
+    photo: str
+    source: str
+    agreement: float
+    share: float
+    """Foreground pixels over pixels of the photo."""
+
+
+@dataclass(frozen=True)
+class MaskRecords:
+    """masks.json."""
+
+    photos: tuple[PhotoMask, ...]
 
 
 @dataclass(frozen=True)

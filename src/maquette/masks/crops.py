@@ -1,0 +1,90 @@
+"""Every photo cut to the neighbourhood of the projected object sphere, at one working size."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from maquette.geometry.camera import Camera
+from maquette.geometry.sphere import Sphere
+from maquette.geometry.transforms import Matrix4, inverse
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square window of a photo. `valid` is where the photo is; `disc` where the ray meets the sphere.
+
+    `axial[y, x]` is the distance of the pixel's ray from the sphere's centre, in sphere radii.
+    """
+
+    camera: Camera
+    cam_from_world: Matrix4
+    pixels: UInt8[np.ndarray, "size size 3"]
+    valid: Bool[np.ndarray, "size size"]
+    axial: Float[np.ndarray, "size size"]
+    window: tuple[float, float, float]
+    """x0, y0 and side of the window in pixels of the photo."""
+
+    @property
+    def disc(self) -> Bool[np.ndarray, "size size"]:
+        return self.axial < 1
+
+    @property
+    def photo_from_crop(self) -> Float[np.ndarray, "2 3"]:
+        """Affine map of continuous pixel coordinates."""
+        x0, y0, side = self.window
+        scale = side / self.camera.width
+        return np.array([[scale, 0, x0], [0, scale, y0]])
+
+
+def crop_photo(
+    pixels: UInt8[np.ndarray, "height width 3"],
+    camera: Camera,
+    cam_from_world: Matrix4,
+    sphere: Sphere,
+    size: int,
+    margin: float,
+) -> Crop | None:
+    """The window `margin` times as large as the sphere's outline; None where the sphere is out of sight."""
+    box = sphere.box_in(camera, cam_from_world)
+    if box is None:
+        return None
+    x, y = 0.5 * (box[0] + box[2]), 0.5 * (box[1] + box[3])
+    side = float(round(margin * max(box[2] - box[0], box[3] - box[1])))
+    x0, y0 = x - side / 2, y - side / 2
+    if x0 >= camera.width or y0 >= camera.height or x0 + side <= 0 or y0 + side <= 0:
+        return None
+    window_camera = camera.cropped(x0, y0, round(side), round(side)).resized(size, size)
+    # cv2 puts the first pixel's centre at 0, we at one half.
+    photo_from_crop = np.array(
+        [[side / size, 0, x0 + 0.5 * side / size - 0.5], [0, side / size, y0 + 0.5 * side / size - 0.5]]
+    )
+    smooth = cv2.GaussianBlur(pixels, (0, 0), 0.4 * side / size) if side > size else pixels
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    cut = cv2.warpAffine(smooth, photo_from_crop, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.ones(pixels.shape[:2], np.uint8)
+    valid = (
+        cv2.warpAffine(inside, photo_from_crop, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
+    )
+    return Crop(
+        window_camera, cam_from_world, cut, valid, _axial(window_camera, cam_from_world, sphere), (x0, y0, side)
+    )
+
+
+def paste_mask(
+    mask: Float[np.ndarray, "size size"], crop: Crop, width: int, height: int, nearest: bool = False
+) -> Float[np.ndarray, "height width"]:
+    """A crop's map at the photo's own size, zero outside the window."""
+    x0, y0, side = crop.window
+    scale = mask.shape[0] / side
+    crop_from_photo = np.array([[scale, 0, (0.5 - x0) * scale - 0.5], [0, scale, (0.5 - y0) * scale - 0.5]])
+    flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(mask.astype(np.float32), crop_from_photo, (width, height), flags=flags)
+
+
+def _axial(camera: Camera, cam_from_world: Matrix4, sphere: Sphere) -> Float[np.ndarray, "size size"]:
+    unit_from_cam = sphere.unit_from_world @ inverse(cam_from_world)
+    directions = camera.directions(camera.pixel_grid()) @ unit_from_cam[:3, :3].T
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return np.linalg.norm(np.cross(directions, unit_from_cam[:3, 3]), axis=-1)

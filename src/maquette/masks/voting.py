@@ -1,0 +1,143 @@
+"""Which pixels are the object's: appearance clusters and the common hull persuade each other, then GrabCut cuts.
+
+Symbols: c cluster, q_c its log-odds of being foreground, h the hull's support of a pixel (0..1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from maquette.masks.crops import Crop
+from maquette.masks.hull import Voxels, occupancy, silhouette
+
+
+@dataclass(frozen=True)
+class Vote:
+    """Per photo the mask and the silhouette of the hull that all masks agree on."""
+
+    masks: list[Bool[np.ndarray, "size size"]]
+    hulls: list[Bool[np.ndarray, "size size"]]
+
+
+def vote(
+    crops: Sequence[Crop],
+    labels: Sequence[Int[np.ndarray, "size size"]],
+    voxels: Voxels,
+    side: int,
+    rounds: int,
+    grabcut: int,
+) -> Vote:
+    """Alternate: clusters are foreground as far as the hull covers them, GrabCut cuts each photo along its own
+    edges, and the hull is what all cuts agree on. It starts as the middle of the sphere.
+
+    Two rounds are enough: the cuts find the object's outline, the hull throws out what only one photo took.
+    """
+    size = crops[0].pixels.shape[0]
+    count = max(int(label.max()) for label in labels) + 1
+    valid = [crop.valid for crop in crops]
+    support = [silhouette(voxels, voxels.prior, p, size, side) for p in range(len(crops))]
+    bound = [torch.ones(size, size)] * len(crops)
+    masks: list[Bool[np.ndarray, "size size"]] = []
+    voters = np.ones(len(crops), bool)
+    for _ in range(rounds):
+        odds = cluster_odds(crops, labels, support, voters, count)
+        maps = [_pixel_odds(odds, label, crop, s) for label, crop, s in zip(labels, crops, support, strict=True)]
+        masks = [
+            largest_parts(cut(crop, m, s, grabcut), 0.1) for crop, m, s in zip(crops, maps, bound, strict=True)
+        ]
+        support, voters = common_hull(voxels, masks, valid, size, side)
+        bound = support
+    return Vote(masks, [s.numpy() > 0.5 for s in support])
+
+
+def common_hull(
+    voxels: Voxels,
+    masks: Sequence[Bool[np.ndarray, "size size"]],
+    valid: Sequence[Bool[np.ndarray, "size size"]],
+    size: int,
+    side: int,
+) -> tuple[list[Float[Tensor, "size size"]], Bool[np.ndarray, "photo"]]:
+    """Silhouettes, in every photo, of what the masks agree on, and which photos agree.
+
+    First a lenient hull (a third of the photos may say no); photos that contradict it, because something
+    stands before the object or its mask is wrong, then lose their vote in a strict one.
+    """
+    lenient = occupancy(voxels, masks, valid, doubt=0.33)
+    voters = np.zeros(len(masks), bool)
+    for p, (mask, seen) in enumerate(zip(masks, valid, strict=True)):
+        hull = (silhouette(voxels, lenient, p, size, side).numpy() > 0.5) & seen
+        voters[p] = hull.any() and (mask & hull).sum() > 0.7 * hull.sum()
+    if voters.sum() < max(3, len(masks) // 4):
+        every = np.ones(len(masks), bool)
+        return [silhouette(voxels, lenient, p, size, side) for p in range(len(masks))], every
+    kept = [np.where(voter, seen, False) for voter, seen in zip(voters, valid, strict=True)]
+    strict = occupancy(voxels, masks, kept, doubt=0.1)
+    return [silhouette(voxels, strict, p, size, side) for p in range(len(masks))], voters
+
+
+def cluster_odds(
+    crops: Sequence[Crop],
+    labels: Sequence[Int[np.ndarray, "size size"]],
+    support: Sequence[Float[Tensor, "size size"]],
+    voters: Bool[np.ndarray, "photo"],
+    count: int,
+) -> Float[Tensor, "cluster"]:
+    """log of how common each cluster is where the hull is, over how common it is where it is not.
+
+    Frequencies, not counts: a table that fills half of the sphere's outline fills the rest of the photo too.
+    Photos in which something else stands before the object (no voters) would teach its looks, not the object's.
+    """
+    inside, outside = torch.zeros(count), torch.zeros(count)
+    for crop, label, s, voter in zip(crops, labels, support, voters, strict=True):
+        if not voter:
+            continue
+        chosen = torch.as_tensor(label >= 0)
+        index = torch.as_tensor(label)[chosen]
+        supported = (s * torch.as_tensor(crop.disc))[chosen].float()
+        inside.index_add_(0, index, supported)
+        outside.index_add_(0, index, 1 - supported)
+    f_in, f_out = inside / inside.sum(), outside / outside.sum()
+    return torch.log((f_in + 1e-4) / (f_out + 1e-4)).clamp(-4, 4)
+
+
+def _pixel_odds(
+    q: Float[Tensor, "cluster"], label: Int[np.ndarray, "size size"], crop: Crop, support: Tensor
+) -> Float[Tensor, "size size"]:
+    index = torch.as_tensor(label)
+    odds = torch.where(index >= 0, q[index.clamp(min=0)], 0.0)
+    odds = odds + 0.2 * torch.logit(support.clamp(0.05, 0.95))
+    odds = torch.where(torch.as_tensor(crop.disc), odds, -4.0)
+    return torch.nn.functional.avg_pool2d(odds[None, None], 5, 1, 2, count_include_pad=False)[0, 0]
+
+
+def cut(
+    crop: Crop, log_odds: Float[Tensor, "size size"], support: Float[Tensor, "size size"], rounds: int
+) -> Bool[np.ndarray, "size size"]:
+    """GrabCut started from the votes: what is sure stays, the doubtful band is cut along edges."""
+    odds, hull = log_odds.numpy(), support.numpy()
+    state = np.where(odds > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    kernel = np.ones((5, 5), np.uint8)
+    sure = cv2.erode(((odds > 1.0) & (hull > 0.6)).astype(np.uint8), kernel) > 0
+    state[sure] = cv2.GC_FGD
+    state[(cv2.dilate((hull > 0.3).astype(np.uint8), kernel) == 0) | (crop.axial > 1.02) | (odds < -3)] = cv2.GC_BGD
+    foreground, background = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)), state == cv2.GC_BGD
+    if foreground.sum() < 30 or background.sum() < 30:
+        return odds > 0
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(crop.pixels, state, (0, 0, 1, 1), *models, rounds, cv2.GC_INIT_WITH_MASK)
+    return np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)) & crop.valid
+
+
+def largest_parts(mask: Bool[np.ndarray, "size size"], least: float) -> Bool[np.ndarray, "size size"]:
+    """Components of at least `least` times the largest one's area, their pinholes closed."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    if count <= 1:
+        return mask
+    area = stats[1:, cv2.CC_STAT_AREA]
+    kept = np.isin(labels, 1 + np.flatnonzero(area >= least * area.max()))
+    return cv2.morphologyEx(kept.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
