@@ -1,0 +1,103 @@
+"""Training photos as rays: pixels, coarse masks and labels of all learnt photos, drawn a few photos at a time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from maquette.data.records import View
+from maquette.fields.sampling import Rays, sphere_span
+from maquette.geometry.camera import Camera
+from maquette.geometry.sphere import Sphere
+from maquette.geometry.transforms import Matrix4, inverse
+
+NO_LABEL = 255
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rays with what their pixels show. `group` numbers (photo, label) pairs within the batch; -1 is none."""
+
+    rays: Rays
+    colour: Float[Tensor, "ray 3"]
+    mask: Bool[Tensor, "ray"]
+    group: Int[Tensor, "ray"]
+
+
+@dataclass(frozen=True)
+class TrainingPhoto:
+    """One photo at training resolution."""
+
+    camera: Camera
+    unit_from_cam: Matrix4
+    colour: UInt8[np.ndarray, "height width 3"]
+    mask: Bool[np.ndarray, "height width"]
+    labels: UInt8[np.ndarray, "height width"]
+
+
+def unit_from_cam(view: View, sphere: Sphere) -> Matrix4:
+    """A similarity: camera coordinates (world units) to the unit frame."""
+    return sphere.unit_from_world @ inverse(view.cam_from_world)
+
+
+def training_camera(view: View, sphere: Sphere, object_pixels: int) -> Camera:
+    """The camera of a photo shrunk so that the sphere's outline is about `object_pixels` wide; never enlarged."""
+    box = sphere.box_in(view.camera, view.cam_from_world)
+    across = max(box[2] - box[0], box[3] - box[1]) if box else max(view.camera.width, view.camera.height)
+    factor = min(1.0, object_pixels / across)
+    return view.camera.resized(round(view.camera.width * factor), round(view.camera.height * factor))
+
+
+def camera_rays_unit(camera: Camera, unit_from_cam: Matrix4, pixels: Float[np.ndarray, "ray 2"]) -> Rays:
+    """Rays through pixels, in the unit frame."""
+    rotation = unit_from_cam[:3, :3]
+    directions = torch.as_tensor(camera.directions(pixels) @ rotation.T).float()
+    origin = torch.as_tensor(unit_from_cam[:3, 3]).float()
+    return Rays(origin.expand(len(directions), 3).contiguous(), F.normalize(directions, dim=-1))
+
+
+class RayBank:
+    """All training rays. A batch comes from a few photos, so that clusters of one photo meet in it."""
+
+    def __init__(self, photos: list[TrainingPhoto]) -> None:
+        self._photos = photos
+        self._near = [_pixels_on_sphere(photo) for photo in photos]
+
+    def draw(self, rng: np.random.Generator, rays: int, photos: int, on_object: float) -> Batch:
+        """`rays` rays from `photos` photos; a share `on_object` meets the object sphere, the rest is anywhere."""
+        chosen = rng.choice(len(self._photos), min(photos, len(self._photos)), replace=False)
+        parts = [self._draw_from(int(i), rng, rays // len(chosen), on_object) for i in chosen]
+        labels = [part.group + 256 * k for k, part in enumerate(parts)]
+        raw = torch.cat([torch.where(p.group == NO_LABEL, -1, g) for p, g in zip(parts, labels, strict=True)])
+        _, group = torch.unique(raw, return_inverse=True)
+        return Batch(
+            Rays(torch.cat([p.rays.origins for p in parts]), torch.cat([p.rays.directions for p in parts])),
+            torch.cat([p.colour for p in parts]),
+            torch.cat([p.mask for p in parts]),
+            torch.where(raw < 0, -1, group - int((raw < 0).any())),
+        )
+
+    def _draw_from(self, photo_idx: int, rng: np.random.Generator, rays: int, on_object: float) -> Batch:
+        photo, near = self._photos[photo_idx], self._near[photo_idx]
+        pixels = photo.camera.width * photo.camera.height
+        count = round(rays * on_object) if len(near) else 0
+        flat = np.concatenate(
+            [rng.choice(near, count) if count else near[:0], rng.integers(0, pixels, rays - count)]
+        )
+        row, column = np.divmod(flat, photo.camera.width)
+        centres = np.stack([column + 0.5, row + 0.5], -1)
+        return Batch(
+            camera_rays_unit(photo.camera, photo.unit_from_cam, centres),
+            torch.as_tensor(photo.colour[row, column]).float() / 255,
+            torch.as_tensor(photo.mask[row, column]),
+            torch.as_tensor(photo.labels[row, column].astype(np.int64)),
+        )
+
+
+def _pixels_on_sphere(photo: TrainingPhoto) -> Int[np.ndarray, "pixel"]:
+    pixels = photo.camera.pixel_grid().reshape(-1, 2)
+    hit = sphere_span(camera_rays_unit(photo.camera, photo.unit_from_cam, pixels))[2]
+    return np.flatnonzero(hit.numpy())

@@ -1,0 +1,144 @@
+"""Where along a ray to look: cached coarse grids give a cheap opacity, samples are drawn from it.
+
+Symbols: t distance along the ray (unit frame, unit directions), 104 bins per ray (64 in the sphere, 40 beyond
+it, uniform in inverse distance), 33 drawn edges t_0 < ... < t_32 that bound 32 sections.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from maquette.fields.composition import density_alpha, transmittance
+from maquette.fields.encoding import contract
+from maquette.fields.models import DecomposedField
+
+INSIDE, BEYOND = 64, 40
+FAREST = 200.0
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Rays in the unit frame; directions are unit vectors."""
+
+    origins: Float[Tensor, "ray 3"]
+    directions: Float[Tensor, "ray 3"]
+
+    def __getitem__(self, chosen: slice | Tensor) -> "Rays":
+        return Rays(self.origins[chosen], self.directions[chosen])
+
+    def at(self, t: Float[Tensor, "ray sample"]) -> Float[Tensor, "ray sample 3"]:
+        return self.origins[:, None] + t[..., None] * self.directions[:, None]
+
+
+def sphere_span(rays: Rays) -> tuple[Float[Tensor, "ray"], Float[Tensor, "ray"], Bool[Tensor, "ray"]]:
+    """near, far and whether the ray meets the unit sphere; where it does not, both are where it passes by."""
+    b = (rays.origins * rays.directions).sum(-1)
+    discriminant = b * b - (rays.origins * rays.origins).sum(-1) + 1
+    far = -b + discriminant.clamp(min=0).sqrt()
+    hit = (discriminant > 1e-6) & (far > 1e-3)
+    near = (-b - discriminant.clamp(min=0).sqrt()).clamp(min=1e-3)
+    return torch.where(hit, near, 0.0), torch.where(hit, far, 0.0), hit
+
+
+def bin_edges(rays: Rays) -> tuple[Float[Tensor, "ray edge"], Bool[Tensor, "ray"]]:
+    """Edges of the cheap bins. A ray that meets the sphere starts at it: the background in front of the object
+    sphere is not modelled, or it would learn to paint the object on a curtain. Others start near the camera."""
+    near, far, hit = sphere_span(rays)
+    start = torch.where(hit, far, 0.3 * rays.origins.norm(dim=-1).clamp(min=0.5))
+    near = torch.where(hit, near, start)
+    inside = near[:, None] + (start - near)[:, None] * torch.linspace(0, 1, INSIDE + 1)
+    farest = torch.maximum(start * 4, torch.tensor(FAREST))
+    inverse = 1 / start[:, None] + (1 / farest - 1 / start)[:, None] * torch.linspace(0, 1, BEYOND + 1)[1:]
+    return torch.cat([inside, 1 / inverse], -1), hit
+
+
+class CoarseGrids(nn.Module):
+    """Signed distance over [-1, 1]^3 and density over contracted space, refreshed a slice at a time."""
+
+    sdf: Tensor
+    density: Tensor
+
+    def __init__(self, sphere: float, side: int = 64, side_beyond: int = 80) -> None:
+        super().__init__()
+        self.next_slice = 0
+        axis = torch.linspace(-1, 1, side)
+        self.register_buffer("sdf", _points(axis).norm(dim=-1).reshape(side, side, side) - sphere)
+        self.register_buffer("density", torch.full((side_beyond,) * 3, 0.3))
+
+    @torch.no_grad()
+    def refresh(self, field: DecomposedField, share: float) -> None:
+        """Recompute the next `share` (0 to 1) of both grids."""
+        for name, extent, function in (
+            ("sdf", 1.0, field.foreground.sdf),
+            ("density", 2.0, field.background.density_contracted),
+        ):
+            grid = getattr(self, name)
+            side = grid.shape[0]
+            planes = max(1, round(side * share))
+            axis = torch.linspace(-extent, extent, side)
+            chosen = (self.next_slice + torch.arange(planes) * max(1, side // planes)) % side
+            points = torch.cartesian_prod(axis[chosen], axis, axis)
+            grid[chosen] = function(points).reshape(planes, side, side)
+        self.next_slice += 1
+
+    def sdf_at(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+        return lookup(self.sdf, points)
+
+    def density_at(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+        flat = contract(points.reshape(-1, 3)) / 2
+        return lookup(self.density, flat).reshape(points.shape[:-1])
+
+
+@torch.no_grad()
+def draw_edges(
+    rays: Rays,
+    grids: CoarseGrids,
+    inv_s: float,
+    sections: int,
+    generator: torch.Generator | None,
+) -> tuple[Float[Tensor, "ray edge"], Bool[Tensor, "ray"]]:
+    """Edges of the sections to evaluate, and which rays meet the sphere; without a generator, mid-quantiles."""
+    edges, hit = bin_edges(rays)
+    delta = edges[:, 1:] - edges[:, :-1]
+    middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    alpha = density_alpha(grids.density_at(rays.at(middles)), delta)
+    # The cached grid cannot resolve a sharper surface than its own cells.
+    cdf = torch.sigmoid(min(inv_s, 80.0) * grids.sdf_at(rays.at(edges[:, : INSIDE + 1])))
+    alpha_f = ((cdf[:, :-1] - cdf[:, 1:]) / (cdf[:, :-1] + 1e-5)).clamp(0, 1)
+    alpha[:, :INSIDE] = torch.where(hit[:, None], torch.maximum(alpha[:, :INSIDE], alpha_f), 0.0)
+    weights = transmittance(alpha) * alpha
+    spread = F.max_pool1d(weights[:, None], 3, stride=1, padding=1)[:, 0]
+    # A floor keeps every part of the ray within reach: what the caches missed can still be found.
+    floor = (delta > 0).float()
+    pdf = 0.5 * (weights + spread) + 0.1 * floor / floor.sum(-1, keepdim=True)
+    return _inverse_cdf(edges, pdf, sections + 1, generator), hit
+
+
+def _inverse_cdf(
+    edges: Float[Tensor, "ray edge"],
+    pdf: Float[Tensor, "ray bin"],
+    count: int,
+    generator: torch.Generator | None,
+) -> Float[Tensor, "ray count"]:
+    cdf = torch.cumsum(pdf / pdf.sum(-1, keepdim=True), -1)
+    cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], -1)
+    jitter = torch.rand(len(edges), count, generator=generator) if generator else 0.5
+    u = ((torch.arange(count) + jitter) / count).expand(len(edges), count).contiguous()
+    above = torch.searchsorted(cdf, u, right=True).clamp(1, edges.shape[1] - 1)
+    c0, c1 = cdf.gather(1, above - 1), cdf.gather(1, above)
+    t0, t1 = edges.gather(1, above - 1), edges.gather(1, above)
+    return t0 + ((u - c0) / (c1 - c0).clamp(min=1e-9)).clamp(0, 1) * (t1 - t0)
+
+
+def _points(axis: Float[Tensor, "side"]) -> Float[Tensor, "point 3"]:
+    return torch.cartesian_prod(axis, axis, axis)
+
+
+def lookup(grid: Float[Tensor, "a b c"], points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+    """Trilinear lookup in a grid over [-1, 1]^3."""
+    where = points.flip(-1).reshape(1, 1, 1, -1, 3)
+    found = F.grid_sample(grid[None, None], where, padding_mode="border", align_corners=True)
+    return found.reshape(points.shape[:-1])
