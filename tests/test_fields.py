@@ -1,0 +1,179 @@
+"""The fields' formulas: composition, gradients, losses and sampling against loops and limits."""
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from maquette.fields.composition import compose_max, density_alpha, neus_alpha, transmittance
+from maquette.fields.encoding import contract
+from maquette.fields.losses import cluster_loss, eikonal_loss, foreground_loss, mask_loss
+from maquette.fields.models import DecomposedField, FieldShapes
+from maquette.fields.rays import NO_LABEL, RayBank, TrainingPhoto
+from maquette.fields.sampling import CoarseGrids, Rays, bin_edges, draw_edges, sphere_span
+from maquette.fields.trace import trace
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import inverse, look_at
+from maquette.kernels.hashgrid import GridShape
+
+SHAPES = FieldShapes(
+    foreground=GridShape(levels=3, table_bits=10, coarsest=4, finest=16),
+    background=GridShape(levels=3, table_bits=10, coarsest=4, finest=16),
+)
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _rays(count: int) -> Rays:
+    origins = 3 * normalize(torch.randn(count, 3, generator=_generator()), dim=-1)
+    targets = 0.7 * torch.rand(count, 3, generator=_generator())
+    return Rays(origins, normalize(targets - origins, dim=-1))
+
+
+def test_composite_agrees_with_a_loop_over_sections() -> None:
+    g = _generator()
+    alpha_f, alpha_b = torch.rand(6, 9, generator=g), torch.rand(6, 9, generator=g)
+    colour_f, colour_b = torch.rand(6, 9, 3, generator=g), torch.rand(6, 9, 3, generator=g)
+    composite = compose_max(alpha_f, colour_f, alpha_b, colour_b)
+    for ray in range(6):
+        light, colour, visible, own, own_light = 1.0, torch.zeros(3), 0.0, 0.0, 1.0
+        for i in range(9):
+            f, b = alpha_f[ray, i].item(), alpha_b[ray, i].item()
+            colour = colour + light * max(f, b) * (colour_f if f >= b else colour_b)[ray, i]
+            visible += light * f if f >= b else 0.0
+            light *= 1 - max(f, b)
+            own += own_light * f
+            own_light *= 1 - f
+        torch.testing.assert_close(composite.colour[ray], colour, atol=1e-5, rtol=1e-4)
+        assert abs(composite.visible_weight[ray].item() - visible) < 1e-5
+        assert abs(composite.foreground_weight[ray].item() - own) < 1e-5
+
+
+def test_without_foreground_the_composite_is_the_background() -> None:
+    g = _generator()
+    alpha_b, colour_b = torch.rand(4, 5, generator=g), torch.rand(4, 5, 3, generator=g)
+    composite = compose_max(torch.zeros(4, 5), torch.zeros(4, 5, 3), alpha_b, colour_b)
+    weights = transmittance(alpha_b) * alpha_b
+    torch.testing.assert_close(composite.colour, (weights[..., None] * colour_b).sum(1))
+    assert composite.visible_weight.abs().max() == 0
+
+
+def test_a_sharp_surface_is_opaque_exactly_where_the_ray_enters_it() -> None:
+    t = torch.linspace(-0.5, 0.5, 101)
+    sdf = -t[None]
+    alpha = neus_alpha(sdf, torch.full_like(sdf, -1.0), torch.full_like(sdf, 0.01), inv_s=5000.0, anneal=1.0)
+    weights = transmittance(alpha) * alpha
+    assert abs((weights * t).sum().item()) < 0.01
+    assert abs(weights.sum().item() - 1) < 1e-3
+    leaving = neus_alpha(-sdf, torch.ones_like(sdf), torch.full_like(sdf, 0.01), inv_s=5000.0, anneal=1.0)
+    assert leaving[0, 60:].max() < 1e-3
+
+
+def test_opacity_of_two_sections_is_that_of_their_sum() -> None:
+    density = torch.tensor([2.0])
+    a, b = density_alpha(density, torch.tensor([0.1])), density_alpha(density, torch.tensor([0.3]))
+    torch.testing.assert_close(1 - (1 - a) * (1 - b), density_alpha(density, torch.tensor([0.4])))
+
+
+def test_distance_gradient_is_the_slope_of_the_distance() -> None:
+    field = DecomposedField(SHAPES, seed=1)
+    with torch.no_grad():
+        field.foreground.grid.tables.mul_(1000)
+    points = torch.rand(400, 3, generator=_generator()) * 1.2 - 0.6
+    _, gradients, _ = field.foreground.geometry(points)
+    for axis in range(3):
+        shift = torch.zeros(3)
+        shift[axis] = 2e-3
+        slope = (field.foreground.sdf(points + shift) - field.foreground.sdf(points - shift)) / 4e-3
+        close = (slope - gradients[:, axis]).abs() < 0.02
+        assert close.float().mean() > 0.9  # the others straddle a cell's wall
+
+
+def test_contraction_keeps_the_sphere_and_bounds_the_rest() -> None:
+    points = torch.randn(500, 3, generator=_generator()) * 5
+    inside = points.norm(dim=-1) <= 1
+    contracted = contract(points)
+    torch.testing.assert_close(contracted[inside], points[inside])
+    assert contracted.norm(dim=-1).max() < 2
+    torch.testing.assert_close(normalize(contracted, dim=-1), normalize(points, dim=-1))
+
+
+def test_cluster_loss_agrees_with_a_loop_and_pushes_a_cluster_to_its_majority() -> None:
+    weight = torch.rand(200, generator=_generator()).requires_grad_()
+    group = torch.randint(-1, 5, (200,), generator=_generator())
+    group[:3] = 7
+    loss = cluster_loss(weight, group)
+    entropies = []
+    for j in range(5):
+        g = weight[group == j].mean()
+        entropies.append(-(g * g.log() + (1 - g) * (1 - g).log()))
+    torch.testing.assert_close(loss, torch.stack(entropies).mean())
+    loss.backward()
+    assert weight.grad is not None and weight.grad[group == 7].abs().max() == 0
+    for j in range(5):
+        mean = weight[group == j].mean().item()
+        pushes = weight.grad[group == j]
+        assert (pushes < 0).all() == (mean > 0.5)
+
+
+def test_losses_vanish_on_what_they_ask_for() -> None:
+    mask = torch.tensor([True, False, True])
+    assert mask_loss(mask.float(), mask) < 2e-3
+    assert eikonal_loss(normalize(torch.randn(9, 3), dim=-1)) < 1e-10
+    assert foreground_loss(torch.cat([torch.ones(10), torch.zeros(90)])) == 0
+    assert foreground_loss(torch.zeros(100)) > 1
+
+
+def test_bins_cover_the_sphere_and_then_go_on_far_away() -> None:
+    rays = _rays(50)
+    edges, hit = bin_edges(rays)
+    near, far, meets = sphere_span(rays)
+    assert (edges[:, 1:] >= edges[:, :-1]).all() and torch.equal(hit, meets)
+    torch.testing.assert_close(edges[hit, 0], near[hit])
+    torch.testing.assert_close(edges[hit, 64], far[hit])
+    assert (edges[:, -1] > 100).all()
+
+
+def test_samples_gather_where_the_surface_is() -> None:
+    grids, rays = CoarseGrids(sphere=0.6), _rays(200)
+    grids.density.zero_()
+    edges, hit = draw_edges(rays, grids, 200.0, 32, _generator())
+    assert (edges[:, 1:] >= edges[:, :-1]).all()
+    radius = rays.at(edges).norm(dim=-1)
+    aimed = hit & (torch.linalg.cross(rays.origins, rays.directions).norm(dim=-1) < 0.4)
+    near_surface = ((radius - 0.6).abs() < 0.06).float().mean(-1)
+    assert near_surface[aimed].median() > 0.5
+
+
+def test_a_gate_silences_the_foreground() -> None:
+    field, grids, rays = DecomposedField(SHAPES, 0), CoarseGrids(SHAPES.sphere), _rays(64)
+    with torch.no_grad():
+        open_, shut = (trace(field, grids, rays, 50.0, 1.0, 16, gate=torch.full((4, 4, 4), v)) for v in (1.0, 0.0))
+        plain = trace(field, grids, rays, 50.0, 1.0, 16)
+    torch.testing.assert_close(open_.composite.colour, plain.composite.colour)
+    assert shut.composite.foreground_weight.abs().max() == 0
+    torch.testing.assert_close(shut.composite.colour, plain.background_alone.colour)
+
+
+def test_rays_of_a_batch_see_their_own_pixels_and_groups_never_mix_photos() -> None:
+    camera = Camera(24, 16, 30.0, 30.0, 12.0, 8.0)
+    photos = []
+    for k in range(3):
+        eye = np.array([3.0 * np.cos(k), 3.0 * np.sin(k), 0.5])
+        y, x = np.mgrid[:16, :24]
+        colour = np.stack([x * 10, y * 10, np.full_like(x, 80 * k)], -1).astype(np.uint8)
+        labels = np.where(x < 12, 1, NO_LABEL).astype(np.uint8)
+        pose = inverse(look_at(eye, np.zeros(3), np.array([0.0, 0.0, 1.0])))
+        photos.append(TrainingPhoto(camera, pose, colour, x < 12, labels))
+    batch = RayBank(photos).draw(np.random.default_rng(0), rays=90, photos=3, on_object=0.5)
+    photo = (batch.colour[:, 2] * 255 / 80).round().long()
+    for k in range(3):
+        chosen = photo == k
+        pixels = (batch.colour[chosen, :2] * 255 / 10).round().double().numpy() + 0.5
+        rotation = photos[k].unit_from_cam[:3, :3]
+        expected = torch.as_tensor(camera.directions(pixels) @ rotation.T).float()
+        torch.testing.assert_close(batch.rays.directions[chosen], expected, atol=1e-5, rtol=1e-5)
+        assert len(torch.unique(batch.group[chosen & batch.mask])) == 1
+        assert (batch.group[chosen & ~batch.mask] == -1).all()
+    assert len(torch.unique(batch.group)) == 4
