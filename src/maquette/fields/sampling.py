@@ -69,15 +69,15 @@ class CoarseGrids(nn.Module):
         self.register_buffer("density", torch.full((side_beyond,) * 3, 0.3))
 
     @torch.no_grad()
-    def refresh(self, field: DecomposedField, share: float) -> None:
-        """Recompute the next `share` (0 to 1) of both grids."""
-        for name, extent, function in (
-            ("sdf", 1.0, field.foreground.sdf),
-            ("density", 2.0, field.background.density_contracted),
+    def refresh(self, field: DecomposedField, everything: bool = False) -> None:
+        """Recompute the next planes of both grids, or all of them. The background changes little: one is enough."""
+        for name, extent, function, planes in (
+            ("sdf", 1.0, field.foreground.sdf, 2),
+            ("density", 2.0, field.background.density_contracted, 1),
         ):
             grid = getattr(self, name)
             side = grid.shape[0]
-            planes = max(1, round(side * share))
+            planes = side if everything else planes
             axis = torch.linspace(-extent, extent, side)
             chosen = (self.next_slice + torch.arange(planes) * max(1, side // planes)) % side
             points = torch.cartesian_prod(axis[chosen], axis, axis)

@@ -153,7 +153,7 @@ def _train(
         _open_levels(field, request, progress)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * _decay(progress, request.final_rate)
-        grids.refresh(field, share=1.0 if step == 0 else 1 / 16)
+        grids.refresh(field, everything=step % 500 == 0)
         batch = bank.draw(rng, request.rays, request.photos, request.on_object)
         inv_s = request.sharpness.inv_s(progress)
         traced = trace(
@@ -175,7 +175,7 @@ def _train(
                 "next_slice": grids.next_slice,
             }
             save_tensors(checkpoint, training_state(model, optimizer, generator), notes)
-    grids.refresh(field, share=1.0)
+    grids.refresh(field, everything=True)
     return field, grids
 
 
