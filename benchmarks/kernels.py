@@ -1,4 +1,4 @@
-"""Each Warp kernel beside its plain torch twin: milliseconds, forward and backward. `python benchmarks/kernels.py`"""
+"""Each Warp kernel beside its plain torch twin, in milliseconds: `python benchmarks/kernels.py`."""
 
 import time
 from collections.abc import Callable

@@ -42,7 +42,9 @@ def _crops(count: int) -> tuple[list[Crop], list[np.ndarray]]:
     for angle in np.linspace(0, 6, count):
         pixels, mask, cam_from_world = _ball_photo(float(angle), rng)
         crop = crop_photo(pixels, CAMERA, cam_from_world, SPHERE, SIZE, 1.5)
-        cut = crop_photo(np.repeat(mask[..., None], 3, 2) * np.uint8(255), CAMERA, cam_from_world, SPHERE, SIZE, 1.5)
+        cut = crop_photo(
+            np.repeat(mask[..., None], 3, 2) * np.uint8(255), CAMERA, cam_from_world, SPHERE, SIZE, 1.5
+        )
         assert crop is not None and cut is not None
         crops.append(crop)
         masks.append((cut.pixels[..., 0] > 127) & crop.valid)
@@ -63,7 +65,7 @@ def test_a_point_projects_into_the_crop_where_its_pixel_was_warped() -> None:
 
 
 def test_a_mask_survives_crop_and_paste() -> None:
-    pixels, mask, cam_from_world = _ball_photo(0.7, np.random.default_rng(0))
+    _, mask, cam_from_world = _ball_photo(0.7, np.random.default_rng(0))
     crop = crop_photo(np.repeat(mask[..., None], 3, 2) * np.uint8(255), CAMERA, cam_from_world, SPHERE, 224, 1.5)
     assert crop is not None
     pasted = paste_mask((crop.pixels[..., 0] > 127).astype(np.float32), crop, 160, 120) > 0.5

@@ -48,5 +48,5 @@ def extract(
     axis = np.linspace(-1, 1, side)
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
     solid = np.maximum(solid, np.sqrt(x * x + y * y + z * z) - 0.999).astype(np.float32)
-    surface = marching_cubes(solid, 0.0, gradient_direction="ascent")
+    surface = marching_cubes(solid, 0.0, gradient_direction="descent")
     return surface[0].astype(np.float64) * (2 / (side - 1)) - 1, surface[1].astype(np.int64)

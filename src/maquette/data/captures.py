@@ -24,6 +24,7 @@ class _CaptureRecord:
     unregistered: tuple[str, ...]
     reprojection_error_px: float | None
     scale_error: float | None
+    size: float | None = None
 
 
 def save_capture(folder: Path, capture: Capture) -> None:

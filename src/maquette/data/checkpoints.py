@@ -50,10 +50,14 @@ def restore_training(
     """Undo `training_state`; names and shapes must match exactly."""
     module.load_state_dict({k.removeprefix("module."): v for k, v in tensors.items() if k.startswith("module.")})
     states: dict[int, dict[str, Tensor]] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, idx, name = key.split(".", 2)
-            states.setdefault(int(idx), {})[name] = value
+            parameter = parameters[int(idx)]
+            # Fused optimizers walk a parameter and its moments side by side in memory, so the layouts must agree.
+            laid_out = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+            states.setdefault(int(idx), {})[name] = laid_out
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
     generator.set_state(tensors["generator"])
 

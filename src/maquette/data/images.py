@@ -1,6 +1,7 @@
 """Photos and masks as arrays: read as displayed (EXIF orientation applied), refused with a reason."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,30 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """The photos of a folder, sorted by name; hidden files are left out."""
+    """The photos of a folder, sorted by name; hidden files are left out. Raises InputError for no folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: expected one that holds photos")
     return sorted(
         path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
     )
+
+
+def select_photos(photos: Sequence[Path], frames: str | None) -> list[Path]:
+    """The slice START:STOP:STEP of the photos. Raises InputError for what is no slice or leaves nothing."""
+    if frames is None:
+        return list(photos)
+    try:
+        parts = [int(part) if part.strip() else None for part in frames.split(":")]
+        if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] is not None and parts[2] < 1):
+            raise ValueError
+    except ValueError:
+        raise InputError(
+            f"--frames {frames!r} is not a slice; write START:STOP or START:STOP:STEP, as in 0:80:2."
+        ) from None
+    chosen = list(photos[slice(*parts)])
+    if not chosen:
+        raise InputError(f"--frames {frames} leaves none of the {len(photos)} photos.")
+    return chosen
 
 
 def read_photo(path: Path) -> UInt8[np.ndarray, "height width 3"]:

@@ -1,7 +1,8 @@
 """What the person sees while they wait: one line a stage, a bar where there is a terminal, quiet in a pipe."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -35,3 +36,25 @@ class Stopwatch:
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self._start
+
+
+@contextmanager
+def steps(labels: dict[str, str]) -> Iterator[Callable[[str, int, int], None]]:
+    """A function (step, done, total) to report with: a bar per step on a terminal, a line per finished step else.
+
+    `labels` says what each step is called; steps without a label are not shown.
+    """
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        tasks = {}
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in labels:
+                return
+            if step not in tasks:
+                tasks[step] = progress.add_task(labels[step], total=total)
+            progress.update(tasks[step], completed=done, total=total)
+            if done == total and not console.is_terminal:
+                say(f"  {labels[step]}: {total}")
+
+        yield report

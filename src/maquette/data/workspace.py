@@ -157,8 +157,9 @@ def begin_stage(
         if not changes:
             return StageFolder(final, partial, complete=True, resumed=False)
         if not overwrite:
+            more = f"; and {len(changes) - 6} more" if len(changes) > 6 else ""
             raise InputError(
-                f"{final} was made from something else: {'; '.join(changes)}. "
+                f"{final} was made from something else: {'; '.join(changes[:6])}{more}. "
                 "Add --overwrite to replace it, or choose another folder."
             )
     resumed = keep and partial.exists() and not _differences(partial, asked)

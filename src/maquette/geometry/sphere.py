@@ -25,7 +25,7 @@ class Sphere:
         return inverse(self.world_from_unit)
 
     def contains(self, points_world: Float[np.ndarray, "*batch 3"]) -> Bool[np.ndarray, "*batch"]:
-        return np.linalg.norm(points_world - np.array(self.centre), axis=-1) <= self.radius
+        return np.asarray(np.linalg.norm(points_world - np.array(self.centre), axis=-1) <= self.radius)
 
     def box_in(self, camera: Camera, cam_from_world: Matrix4) -> tuple[float, float, float, float] | None:
         """x0, y0, x1, y1 of the sphere's outline in a photo (exact, not clipped); None where it has none.

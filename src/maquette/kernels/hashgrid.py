@@ -1,4 +1,5 @@
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false, reportIndexIssue=false, reportArgumentType=false
+# pyright: reportIncompatibleMethodOverride=false
 """Multiresolution hash grid with its spatial Jacobian: Warp kernels and the plain torch twin.
 
 Symbols: N points x in [0, 1]^3, L levels of resolution r_l, tables of T entries with 2 features each.
@@ -152,7 +153,7 @@ def _as_vec2(tensor: Tensor) -> wp.array:
 
 class _HashGrid(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, points, tables, resolutions, levels, with_jacobian):  # noqa: ANN001, ANN205
+    def forward(ctx, points, tables, resolutions, levels, with_jacobian):
         start(__name__)
         count, features = len(points), 2 * tables.shape[0]
         points = points.contiguous()
@@ -177,7 +178,7 @@ class _HashGrid(torch.autograd.Function):
         return value, jacobian
 
     @staticmethod
-    def backward(ctx, grad_value, grad_jacobian):  # noqa: ANN001, ANN205
+    def backward(ctx, grad_value, grad_jacobian):
         points, resolutions = ctx.saved_tensors
         grad_tables = torch.zeros(ctx.shape, device=points.device)
         arrays = [

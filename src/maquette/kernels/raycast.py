@@ -52,6 +52,11 @@ class RayCaster:
             points=wp.from_torch(self.vertices, dtype=wp.vec3), indices=wp.from_torch(self.faces.flatten())
         )
 
+    @property
+    def mesh_id(self) -> wp.uint64:
+        """The mesh's handle, for other kernels that query it."""
+        return self._mesh.id
+
     def cast(self, origins: Float[Tensor, "ray 3"], directions: Float[Tensor, "ray 3"]) -> Hits:
         """First hits; distances are in units of the directions' length."""
         count, device = len(origins), self.vertices.device

@@ -63,13 +63,11 @@ class Mesh:
 def diameter(points: Float[np.ndarray, "point 3"]) -> float:
     """Greatest distance between two points of a set."""
     from scipy.spatial import ConvexHull, QhullError
-    from scipy.spatial.distance import pdist
+    from scipy.spatial.distance import cdist
 
     with suppress(QhullError):
         points = points[ConvexHull(points).vertices]
-    if len(points) > 4000:
-        points = points[np.linspace(0, len(points) - 1, 4000).astype(int)]
-    return float(pdist(points).max())
+    return max(float(cdist(points[at : at + 1000], points).max()) for at in range(0, len(points), 1000))
 
 
 def load_mesh(path: Path) -> Mesh:

@@ -1,0 +1,70 @@
+# pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false
+"""Distance of points to a triangle mesh: Warp's bounding volume hierarchy, and the same by brute force."""
+
+import torch
+import warp as wp
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from maquette.kernels.launch import in_parallel, slices, start
+
+
+@wp.kernel(enable_backward=False)
+def _nearest(
+    mesh: wp.uint64,
+    first: int,
+    points: wp.array(dtype=wp.vec3),  # type: ignore[valid-type]
+    distance: wp.array(dtype=float),  # type: ignore[valid-type]
+):
+    at = first + wp.tid()
+    query = wp.mesh_query_point_no_sign(mesh, points[at], 1.0e30)
+    if query.result:
+        distance[at] = wp.length(points[at] - wp.mesh_eval_position(mesh, query.face, query.u, query.v))
+
+
+def distance_to_mesh(
+    points: Float[Tensor, "point 3"], vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]
+) -> Float[Tensor, "point"]:
+    """How far each point is from the nearest point of the surface, without a sign."""
+    start(__name__)
+    if len(faces) == 0:
+        raise ValueError("a mesh without faces has no surface to be near to")
+    device = vertices.device
+    vertices = vertices.detach().float().contiguous()
+    points = points.detach().to(device).float().contiguous()
+    mesh = wp.Mesh(
+        points=wp.from_torch(vertices, dtype=wp.vec3),
+        indices=wp.from_torch(faces.to(device).int().contiguous().flatten()),
+    )
+    distance = torch.full((len(points),), torch.inf, device=device)
+    if len(points) == 0:
+        return distance
+    arrays = [wp.from_torch(points, dtype=wp.vec3), wp.from_torch(distance)]
+    where = wp.device_from_torch(device)
+    in_parallel(
+        lambda a=a, b=b: wp.launch(_nearest, b - a, [mesh.id, a, *arrays], device=where)
+        for a, b in slices(len(points), device)
+    )
+    return distance
+
+
+def distance_to_mesh_plain(
+    points: Float[Tensor, "point 3"], vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]
+) -> Float[Tensor, "point"]:
+    """The twin: every point against every face. Memory grows with points x faces.
+
+    The nearest point of a triangle is its plane's where that falls inside, else the nearest of its three edges.
+    """
+    a, b, c = (vertices[faces[:, corner].long()] for corner in range(3))
+    normal = torch.linalg.cross(b - a, c - a)
+    offset = points[:, None] - a
+    inside = torch.ones(len(points), len(faces), dtype=torch.bool)
+    edge_distance = torch.full((len(points), len(faces)), torch.inf)
+    for start_corner, end_corner in ((a, b), (b, c), (c, a)):
+        edge = end_corner - start_corner
+        from_start = points[:, None] - start_corner
+        inside &= (torch.linalg.cross(edge.expand_as(from_start), from_start) * normal).sum(-1) >= 0
+        along = ((from_start * edge).sum(-1) / (edge * edge).sum(-1).clamp(min=1e-20)).clamp(0, 1)
+        edge_distance = torch.minimum(edge_distance, (from_start - along[..., None] * edge).norm(dim=-1))
+    plane = (offset * normal).sum(-1).abs() / normal.norm(dim=-1).clamp(min=1e-20)
+    return torch.where(inside, plane, edge_distance).amin(1)

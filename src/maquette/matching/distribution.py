@@ -1,0 +1,123 @@
+"""Which surface point does each pixel show? The correspondence distribution, in bounded memory.
+
+Symbols (SurfEmb, Haugaard and Buch 2022): q_u the query of pixel u, k_j the key of surface point j,
+  P_uj = exp(q_u.k_j) / sum_j' exp(q_u.k_j')      A_u = log sum_j exp(q_u.k_j)
+  pi_u = sigmoid(mask logit)                      w_uj = (pi_u P_uj)^alpha, what a correspondence is drawn by.
+E_u and C_u are mean and covariance of the keys under P_u: gradient and curvature of A_u with respect to q_u.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from maquette.geometry.camera import Camera
+
+# Rows of the pixel x point matrix that exist at a time: memory stays below 5 x 256 x points floats.
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Points of the object, their outward unit normals and keys; `diameter` in the points' unit."""
+
+    points_obj: Float[Tensor, "point 3"]
+    normals_obj: Float[Tensor, "point 3"]
+    keys: Float[Tensor, "point key"]
+    diameter: float
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the network says of one crop, and the camera of the crop at that resolution.
+
+    `mask_logit` is of the whole silhouette, hidden parts included; `visible_logit` of the part not hidden.
+    """
+
+    camera: Camera
+    mask_logit: Float[Tensor, "height width"]
+    query: Float[Tensor, "height width key"]
+    visible_logit: Float[Tensor, "height width"] | None = None
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """P over the active pixels of an observation.
+
+    `draws` are point indices drawn from P_u^alpha, so a correspondence drawn from w is a pixel drawn from
+    `log_weight` with any of its draws. `xy` are pixel centres.
+    """
+
+    pixel_idx: Int[Tensor, "pixel"]
+    xy: Float[Tensor, "pixel 2"]
+    log_weight: Float[Tensor, "pixel"]
+    draws: Int[Tensor, "pixel draw"]
+    log_normaliser: Float[Tensor, "pixel"]
+    mean_key: Float[Tensor, "pixel key"]
+    key_covariance: Float[Tensor, "pixel key key"]
+
+
+def distribute(
+    observation: Observation,
+    surface: Surface,
+    generator: torch.Generator,
+    alpha: float = 1.5,
+    threshold: float = 0.1,
+    draws: int = 16,
+) -> Distribution:
+    """The distribution over the pixels whose mask probability passes `threshold` (and their neighbours).
+
+    Where the observation says what is visible, pixels are weighted by both probabilities.
+    """
+    log_mask = F.logsigmoid(observation.mask_logit)
+    active = F.max_pool2d((log_mask.exp() > threshold).float()[None], 5, 1, 2)[0] > 0
+    if observation.visible_logit is not None:
+        log_mask = log_mask + F.logsigmoid(observation.visible_logit)
+    pixel_idx = active.flatten().nonzero()[:, 0]
+    query = observation.query.flatten(0, 1)[pixel_idx]
+    width = observation.mask_logit.shape[1]
+    xy = torch.stack([pixel_idx % width, pixel_idx // width], -1) + 0.5
+    pieces = [_chunk(rows, surface.keys, generator, alpha, draws) for rows in query.split(CHUNK)]
+    if not pieces:
+        pieces = [_chunk(query, surface.keys, generator, alpha, draws)]
+    log_sum, drawn, normaliser, mean, covariance = (torch.cat(part) for part in zip(*pieces, strict=True))
+    log_weight = alpha * log_mask.flatten()[pixel_idx] + log_sum
+    return Distribution(pixel_idx, xy, log_weight, drawn, normaliser, mean, covariance)
+
+
+def _chunk(
+    query: Float[Tensor, "pixel key"],
+    keys: Float[Tensor, "point key"],
+    generator: torch.Generator,
+    alpha: float,
+    draws: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """log sum_j P^alpha, draws from P^alpha, A, E and C of some rows."""
+    logits = query @ keys.T
+    highest = logits.amax(-1, keepdim=True)
+    # Below e^-30 nothing counts, and numbers too small for the processor's fast path cost tenfold.
+    relative = logits.sub_(highest).clamp_(min=-30).exp_()
+    total = relative.sum(-1, keepdim=True)
+    normaliser = (highest + total.log())[:, 0]
+    size = keys.shape[1]
+    moments = torch.cat([keys, (keys[:, :, None] * keys[:, None]).flatten(1)], -1)
+    mean, second = (relative @ moments / total).split([size, size * size], -1)
+    covariance = second.unflatten(-1, (size, size)) - mean[:, :, None] * mean[:, None]
+    cumulative = relative.pow_(alpha).cumsum(-1)
+    last = cumulative[:, -1:].contiguous()
+    uniform = torch.rand(len(query), draws, generator=generator, device=query.device)
+    drawn = torch.searchsorted(cumulative, uniform * last).clamp(max=len(keys) - 1)
+    return (last.log() - alpha * total.log())[:, 0], drawn, normaliser, mean, covariance
+
+
+def sample(
+    distribution: Distribution, count: int, size: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, "count size"], Int[np.ndarray, "count size"]]:
+    """Correspondences drawn from w: rows of the distribution and point indices, `size` at a time."""
+    share = (distribution.log_weight - distribution.log_weight.max()).double().exp().numpy()
+    row = rng.choice(len(share), (count, size), p=share / share.sum())
+    column = rng.integers(distribution.draws.shape[1], size=(count, size))
+    return row, distribution.draws.numpy()[row, column]

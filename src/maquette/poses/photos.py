@@ -1,0 +1,80 @@
+"""Which photos, through which camera: each as an undistorted picture with its pinhole camera."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from maquette.cameras.undistort import bends, undistort_box, undistort_photo, undistorted_camera
+from maquette.data.errors import InputError
+from maquette.data.formats.camera_json import read_camera
+from maquette.data.images import PHOTO_SUFFIXES, list_photos, read_photo, select_photos
+from maquette.data.records import Capture
+from maquette.data.workspace import Workspace
+from maquette.geometry.camera import Camera
+from maquette.geometry.lens import Lens
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class PhotoSource:
+    """The camera of all photos of a folder; `said_by` names where it comes from."""
+
+    lens: Lens
+    camera: Camera
+    said_by: str
+
+    def read(self, path: Path) -> UInt8[np.ndarray, "height width 3"]:
+        """The photo as `camera` sees it. Raises InputError where the photo is not of the camera's size."""
+        photo = read_photo(path)
+        if photo.shape[:2] != (self.lens.height, self.lens.width):
+            raise InputError(
+                f"{path} is {photo.shape[1]}x{photo.shape[0]}, but the camera of {self.said_by} takes "
+                f"{self.lens.width}x{self.lens.height} photos. Give the camera of these photos with --camera FILE."
+            )
+        return undistort_photo(photo, self.lens, self.camera) if bends(self.lens) else photo
+
+    def box(self, box: Box) -> Box:
+        """A box of the photo as taken, as a box of the undistorted photo."""
+        return undistort_box(box, self.lens, self.camera) if bends(self.lens) else box
+
+
+def find_photos(photos: Path, frames: str | None) -> list[Path]:
+    """The chosen photos, sorted by name. Raises InputError where there are none."""
+    if photos.is_file():
+        if photos.suffix.lower() not in PHOTO_SUFFIXES:
+            raise InputError(
+                f"{photos} is no photo; expected a folder of photos or one of {', '.join(PHOTO_SUFFIXES)}"
+            )
+        return [photos]
+    if not photos.is_dir():
+        raise InputError(f"{photos} does not exist; give a folder of photos, or one photo")
+    found = list_photos(photos)
+    if not found:
+        raise InputError(f"{photos} holds no photos ({', '.join(PHOTO_SUFFIXES)})")
+    return select_photos(found, frames)
+
+
+def find_camera(workspace: Workspace, capture: Capture | None, camera: Path | None) -> PhotoSource:
+    """The camera given, else the one the capture was taken with (all its views share one)."""
+    if camera is not None:
+        lens = read_camera(camera)
+        return PhotoSource(lens, undistorted_camera(lens), str(camera))
+    recorded = workspace.cameras / "camera.json"
+    if recorded.exists():
+        lens = read_camera(recorded)
+        return PhotoSource(lens, undistorted_camera(lens), "the capture")
+    if capture is None:
+        raise InputError(
+            f"{workspace.root} knows no camera of its own; say with --camera FILE what took these photos"
+        )
+    shared = capture.views[0].camera
+    if any(view.camera != shared for view in capture.views):
+        raise InputError(
+            f"the photos {workspace.root} was made from have different cameras; say with --camera FILE what took "
+            "these photos"
+        )
+    params = (shared.fx, shared.fy, shared.cx, shared.cy)
+    return PhotoSource(Lens("PINHOLE", shared.width, shared.height, params), shared, "the capture")

@@ -1,0 +1,88 @@
+"""A setting: the object on a table among clutter, lit, ready for photos."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import Matrix4
+from maquette.kernels.raycast import RayCaster
+from maquette.kernels.shade import Look
+from maquette.render.views import camera_rays
+from maquette.studio.light import bake
+from maquette.studio.objects import Thing
+from maquette.studio.photograph import Exposed, expose, whole_silhouette
+from maquette.studio.room import make_clutter, make_lighting, make_room, on_table, scatter
+from maquette.studio.scene import Scene, Stock, assemble, make_stock, only
+
+OBJECT = 0
+
+
+@dataclass(frozen=True)
+class Props:
+    """All things of one room: the object is the first of the stock, then what stays, then what can be moved."""
+
+    stock: Stock
+    room: range
+    clutter: range
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A lit arrangement. Where it has the object, that is the scene's owner 0; `alone` casts rays at it only."""
+
+    scene: Scene
+    look: Look
+    alone: RayCaster
+    world_from_obj: Matrix4
+
+    def shoot(self, camera: Camera, cam_from_world: Matrix4, rng: np.random.Generator) -> Exposed:
+        return expose(self.scene, self.look, camera, cam_from_world, rng)
+
+    def visible_share(self, camera: Camera, cam_from_world: Matrix4) -> float:
+        """The share of the object's silhouette that nothing hides, at the camera's resolution."""
+        nothing = np.zeros((camera.height, camera.width), dtype=bool)
+        whole = whole_silhouette(self.alone, camera, cam_from_world, nothing)
+        origins, directions, _ = camera_rays(camera, cam_from_world)
+        chosen = torch.as_tensor(whole.reshape(-1))
+        hits = self.scene.caster.cast(origins[chosen], directions[chosen])
+        seen = self.scene.owner[hits.face_idx.clamp(min=0)] == OBJECT
+        return float(seen.float().mean()) if len(seen) else 0.0
+
+
+def gather(thing: Thing, unlike: str, rng: np.random.Generator, detail: float) -> Props:
+    """The object, a room and clutter of other kinds than `unlike`, made from `rng`."""
+    room, clutter = make_room(rng, detail), make_clutter(rng, detail, unlike)
+    first = 1 + len(room)
+    return Props(make_stock([thing, *room, *clutter]), range(1, first), range(first, first + len(clutter)))
+
+
+def arrange(
+    props: Props,
+    rng: np.random.Generator,
+    gap: tuple[float, float],
+    steepest: float = np.inf,
+    lamp_side: int = 3,
+    with_object: bool = True,
+) -> Setting:
+    """The object near the table's middle, clutter around it (see `scatter`), new light, all of it baked."""
+    things = props.stock.things
+    x, y = (float(v) for v in rng.uniform(-0.08, 0.08, 2))
+    world_from_obj = on_table(things[OBJECT], x, y, float(rng.uniform(0, 2 * np.pi)))
+    order = [int(idx) for idx in rng.permutation(list(props.clutter))]
+    places = scatter([things[idx] for idx in order], world_from_obj, things[OBJECT].radius, gap, rng, steepest)
+    placements = [(OBJECT, world_from_obj)] if with_object else []
+    placements += [(idx, np.eye(4)) for idx in props.room]
+    placements += [(idx, place) for idx, place in zip(order, places, strict=True) if place is not None]
+    scene, lighting = assemble(props.stock, placements), make_lighting(rng)
+    return Setting(scene, bake(scene, lighting, lamp_side, 3 + 2 * lamp_side), only(scene, OBJECT), world_from_obj)
+
+
+def box_of(mask: Bool[np.ndarray, "height width"]) -> tuple[float, float, float, float] | None:
+    """x0, y0, x1, y1 around the true pixels (their outer edges); None where there is none."""
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    if len(rows) == 0:
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

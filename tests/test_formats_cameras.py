@@ -1,0 +1,187 @@
+"""Foreign camera files: round trips, their own conventions, and what is said of broken ones."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maquette.data.errors import InputError
+from maquette.data.formats import camera_json, colmap, keyframes, neus
+from maquette.geometry.camera import Camera
+from maquette.geometry.lens import PARAMETERS, Lens
+from maquette.geometry.transforms import apply, inverse, random_rotation, rigid
+
+
+def some_lens(model: str) -> Lens:
+    start = {"f": 500.0, "fx": 500.0, "fy": 510.0, "cx": 320.0, "cy": 245.0, "k1": 0.05, "k2": -0.01, "p1": 0.002}
+    return Lens(model, 640, 480, tuple(start.get(name, 0.001) for name in PARAMETERS[model]))
+
+
+def some_model(rng: np.random.Generator) -> colmap.ColmapModel:
+    """Three photos through two lenses, nine points, each seen by two photos; one keypoint sees nothing."""
+    ids = np.arange(1, 10) * 3
+    lenses = {1: some_lens("SIMPLE_RADIAL"), 7: some_lens("OPENCV")}
+    images = {}
+    for image_id, camera_id in ((2, 1), (5, 7), (6, 7)):
+        seen = ids if image_id == 2 else (ids[:4] if image_id == 5 else ids[4:])
+        point_ids = np.append(seen, colmap.NO_POINT)
+        pose = rigid(random_rotation(rng), rng.normal(size=3))
+        xy = rng.uniform(0, 400, (len(point_ids), 2))
+        images[image_id] = colmap.ColmapImage(f"photo {image_id}.jpg", camera_id, pose, xy, point_ids)
+    colours = rng.integers(0, 255, (9, 3)).astype(np.uint8)
+    points = colmap.ColmapPoints(ids, rng.normal(size=(9, 3)), colours, rng.uniform(size=9))
+    return colmap.ColmapModel(lenses, images, points)
+
+
+def assert_same(a: colmap.ColmapModel, b: colmap.ColmapModel) -> None:
+    assert a.cameras == b.cameras
+    assert a.images.keys() == b.images.keys()
+    for image_id, image in a.images.items():
+        other = b.images[image_id]
+        assert (image.name, image.camera_id) == (other.name, other.camera_id)
+        np.testing.assert_allclose(image.cam_from_world, other.cam_from_world, atol=1e-9)
+        np.testing.assert_allclose(image.xy, other.xy, atol=1e-9)
+        np.testing.assert_array_equal(image.point_ids, other.point_ids)
+    order_a, order_b = np.argsort(a.points.ids), np.argsort(b.points.ids)
+    np.testing.assert_array_equal(a.points.ids[order_a], b.points.ids[order_b])
+    np.testing.assert_allclose(a.points.world[order_a], b.points.world[order_b], atol=1e-9)
+    np.testing.assert_array_equal(a.points.colour[order_a], b.points.colour[order_b])
+
+
+def test_a_binary_colmap_model_survives_a_round_trip(tmp_path, rng):
+    model = some_model(rng)
+    colmap.write_model(tmp_path, model)
+    assert_same(model, colmap.read_model(tmp_path))
+
+
+def test_colmap_itself_reads_our_model_and_we_read_its_text(tmp_path, rng):
+    model = some_model(rng)
+    colmap.write_model(tmp_path / "ours", model)
+    (tmp_path / "text").mkdir()
+    code = (
+        "import sys, pycolmap\n"
+        "model = pycolmap.Reconstruction(sys.argv[1])\n"
+        "assert model.num_points3D() == 9 and model.num_reg_images() == 3, model.summary()\n"
+        "model.write_text(sys.argv[2])\n"
+    )
+    paths = [str(tmp_path / "ours"), str(tmp_path / "text")]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_same(model, colmap.read_model(tmp_path / "text"))
+
+
+def test_a_model_is_found_where_programs_put_it(tmp_path, rng):
+    assert colmap.find_model(tmp_path) is None
+    colmap.write_model(tmp_path / "sparse" / "0", some_model(rng))
+    assert colmap.find_model(tmp_path) == tmp_path / "sparse" / "0"
+
+
+def test_a_cut_short_model_is_named(tmp_path, rng):
+    colmap.write_model(tmp_path, some_model(rng))
+    path = tmp_path / "images.bin"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"images\.bin cannot be read.*cut short"):
+        colmap.read_model(tmp_path)
+
+
+def test_quaternions_and_rotations_are_inverse(rng):
+    for _ in range(20):
+        rotation = random_rotation(rng)
+        np.testing.assert_allclose(colmap.rotation_from(colmap.quaternion_of(rotation)), rotation, atol=1e-12)
+    np.testing.assert_allclose(abs(colmap.quaternion_of(np.diag([1.0, -1.0, -1.0]))), [0, 1, 0, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("model", PARAMETERS)
+def test_a_lens_agrees_with_colmap_and_its_inverse_undoes_it(model, rng):
+    lens = some_lens(model)
+    slopes = rng.uniform(-0.5, 0.5, (50, 2))
+    np.testing.assert_allclose(lens.slopes(lens.pixels(slopes)), slopes, atol=1e-8)
+    code = (
+        "import json, sys, numpy as np, pycolmap\n"
+        "given = json.load(sys.stdin)\n"
+        "camera = pycolmap.Camera(**given['camera'])\n"
+        "rays = np.c_[np.array(given['slopes']), np.ones(len(given['slopes']))]\n"
+        "print(json.dumps(camera.img_from_cam(rays).tolist()))\n"
+    )
+    camera = {"model": model, "width": 640, "height": 480, "params": lens.params}
+    given = json.dumps({"camera": camera, "slopes": slopes.tolist()})
+    done = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(lens.pixels(slopes), np.array(json.loads(done.stdout)), atol=1e-6)
+
+
+def test_a_camera_json_survives_a_round_trip_and_integer_centres_get_a_half(tmp_path):
+    lens = some_lens("FULL_OPENCV")
+    camera_json.write_camera(tmp_path / "camera.json", lens)
+    assert camera_json.read_camera(tmp_path / "camera.json") == lens
+    content = json.loads((tmp_path / "camera.json").read_text()) | {"pixel_centre": "integer"}
+    (tmp_path / "opencv.json").write_text(json.dumps(content))
+    shifted = camera_json.read_camera(tmp_path / "opencv.json")
+    assert (shifted.value("cx"), shifted.value("cy")) == (lens.value("cx") + 0.5, lens.value("cy") + 0.5)
+    assert shifted.value("fx") == lens.value("fx")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": "PINHOLE", "width": 4, "height": 4, "params": [1, 2, 3]}, "PINHOLE takes 4 parameters"),
+        ({"model": "MAGIC", "width": 4, "height": 4, "params": [1]}, "unknown camera model 'MAGIC'"),
+        ({"model": "PINHOLE"}, "KeyError 'params'"),
+        ({"model": "PINHOLE", "params": [], "pixel_centre": "corner"}, "pixel_centre is 'corner'"),
+    ],
+)
+def test_a_camera_json_that_does_not_fit_says_why(tmp_path, content, message):
+    (tmp_path / "camera.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        camera_json.read_camera(tmp_path / "camera.json")
+
+
+def test_a_colmap_cameras_txt_is_a_camera_file(tmp_path):
+    (tmp_path / "cameras.txt").write_text("# comment\n1 PINHOLE 640 480 500 510 320 240\n")
+    assert camera_json.read_camera(tmp_path / "cameras.txt") == Lens(
+        "PINHOLE", 640, 480, (500.0, 510.0, 320.0, 240.0)
+    )
+    with pytest.raises(InputError, match="does not exist"):
+        camera_json.read_camera(tmp_path / "none.json")
+
+
+def test_neus_cameras_project_as_their_own_matrices_half_a_pixel_on(tmp_path, rng):
+    pose = rigid(random_rotation(rng), np.array([0.1, -0.2, 3.0]))
+    intrinsics = np.array([[500.0, 0, 320], [0, 510, 240], [0, 0, 1]])
+    world_mat = np.eye(4)
+    world_mat[:3] = intrinsics @ pose[:3]
+    scale_mat = np.diag([2.0, 2.0, 2.0, 1.0])
+    scale_mat[:3, 3] = [1, 2, 3]
+    np.savez(tmp_path / neus.FILE_NAME, world_mat_0=world_mat, scale_mat_0=scale_mat)
+    (view,), sphere = neus.read_neus(tmp_path / neus.FILE_NAME, [(640, 480)])
+    point = rng.normal(size=3) * 0.3
+    expected = world_mat[:3] @ np.append(point, 1.0)
+    camera: Camera = view.lens.pinhole
+    pixel = camera.project(apply(view.cam_from_world, point))
+    np.testing.assert_allclose(pixel, expected[:2] / expected[2] + 0.5, atol=1e-6)
+    assert (sphere.centre, sphere.radius) == ((1.0, 2.0, 3.0), 2.0)
+    with pytest.raises(InputError, match="cameras for 1 photos, but there are 2"):
+        neus.read_neus(tmp_path / neus.FILE_NAME, [(640, 480)] * 2)
+
+
+def test_a_neus_file_that_is_none_is_named(tmp_path):
+    (tmp_path / neus.FILE_NAME).write_bytes(b"PK nothing")
+    with pytest.raises(InputError, match="cannot be read as NeuS cameras"):
+        neus.read_neus(tmp_path / neus.FILE_NAME, [(640, 480)])
+
+
+def test_keyframes_are_world_from_cam_in_metres_with_integer_centres(tmp_path, rng):
+    world_from_cam = rigid(random_rotation(rng), rng.normal(size=3))
+    camera = {"width": 640, "height": 480, "fx": 500, "fy": 500, "cx": 320, "cy": 240}
+    content = {"camera": camera, "frames": {"000003": {"world_from_cam": world_from_cam.tolist()}}}
+    path = tmp_path / keyframes.FILE_NAME
+    path.write_text(json.dumps(content))
+    lens, poses = keyframes.read_keyframes(path)
+    assert lens.params == (500, 500, 320.5, 240.5)
+    np.testing.assert_allclose(poses["000003"], inverse(world_from_cam), atol=1e-12)
+    path.write_text(json.dumps({"camera": camera}))
+    with pytest.raises(InputError, match="not a keyframes file"):
+        keyframes.read_keyframes(Path(path))
