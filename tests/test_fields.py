@@ -90,6 +90,20 @@ def test_distance_gradient_is_the_slope_of_the_distance() -> None:
         assert close.float().mean() > 0.9  # the others straddle a cell's wall
 
 
+def test_the_start_is_the_outline_of_the_points_and_flat_where_they_are() -> None:
+    field, up = DecomposedField(SHAPES, 0).foreground, normalize(torch.tensor([1.0, 2.0, 2.0]), dim=0)
+    side = normalize(torch.linalg.cross(up, torch.tensor([0.0, 0.0, 1.0])), dim=0)
+    other = torch.linalg.cross(up, side)
+    plate = (torch.rand(4000, 2, generator=_generator()) - 0.5) @ torch.stack([side, other]) + 0.1 * up
+    field.start_from(plate, up, margin=0.0)
+    with torch.no_grad():
+        field.out.weight.zero_()
+    assert field.sdf(0.5 * (plate - 0.1 * up) + 0.1 * up).abs().max() < 0.02
+    middle = 0.5 * (plate - 0.1 * up) + 0.1 * up
+    above = field.sdf(middle + 0.1 * up)
+    torch.testing.assert_close(above, torch.full_like(above, 0.1), atol=0.02, rtol=0.0)
+
+
 def test_contraction_keeps_the_sphere_and_bounds_the_rest() -> None:
     points = torch.randn(500, 3, generator=_generator()) * 5
     inside = points.norm(dim=-1) <= 1

@@ -6,12 +6,12 @@ import torch
 
 from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
+from maquette.geometry.support import supporting_plane
 from maquette.geometry.transforms import apply, centre_of, look_at
 from maquette.masks.clusters import joint_clusters, photo_clusters
 from maquette.masks.crops import Crop, crop_photo, paste_mask
 from maquette.masks.features import appearance
 from maquette.masks.hull import make_voxels, occupancy, silhouette
-from maquette.masks.plane import supporting_plane
 from maquette.masks.voting import cluster_odds, vote
 
 SPHERE = Sphere((0.1, -0.2, 0.3), 0.5)

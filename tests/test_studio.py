@@ -293,6 +293,10 @@ def test_the_stage_skips_what_is_there_and_says_what_differs(tmp_path: Path) -> 
     assert run(tmp_path / "made", bare).seconds == 0
     with pytest.raises(InputError, match=r"studio\.noise was 0\.008 and is now 0\.02"):
         run(tmp_path / "made", replace(bare, noise=0.02))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("mine")
+    with pytest.raises(InputError, match="not a capture of the studio"):
+        run(tmp_path / "other", bare, overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +313,7 @@ def test_the_stage_skips_what_is_there_and_says_what_differs(tmp_path: Path) -> 
 def test_bad_requests_say_what_was_expected(change: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         make_capture(tmp_path / "made", replace(TINY, **change), 0)
-    assert not (tmp_path / "made").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_scan_in_millimetres_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -10,13 +11,13 @@ from jaxtyping import Bool, Float
 from maquette.asset.colours import Photo, colours_from_photos
 from maquette.asset.export import export_mesh
 from maquette.asset.frame import object_frame
-from maquette.asset.isosurface import extract, own_component, sample_grid
+from maquette.asset.isosurface import Distance, extract, own_component, sample_grid
 from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.images import read_mask, read_photo, resize_area, write_image
 from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
-from maquette.data.records import Asset, Capture, View
+from maquette.data.records import Asset, Capture, MaskRecords, View
 from maquette.data.workspace import Workspace, begin_stage, hash_of
 from maquette.fields.rays import camera_rays_unit, training_camera, unit_from_cam
 from maquette.fields.render import FieldRenderer
@@ -63,7 +64,8 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
         return AssetResult(stage.final, mesh_asset, 0, 0.0)
     field, grids, record = load_fields(workspace.fields)
     say(f"asset: surface on a {request.resolution}^3 grid")
-    grid = sample_grid(field.foreground.sdf, request.resolution)
+    floor = None if record.floor is None else torch.tensor(record.floor)
+    grid = sample_grid(_above(field.foreground.sdf, floor), request.resolution)
     try:
         keep = own_component(grid, _mask_votes(workspace, capture, request.resolution))
         vertices_unit, faces = extract(grid, keep)
@@ -73,7 +75,7 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
             "fields/metrics.jsonl (foreground near 0?); mark the object with --box or train longer."
         ) from None
     gate = _surface_band(keep)
-    renderer = FieldRenderer(field, grids, record.inv_s, request.sections, gate)
+    renderer = FieldRenderer(field, grids, record.inv_s, request.sections, gate, floor)
     mesh_unit = MeshRenderer(Mesh(torch.as_tensor(vertices_unit).float(), torch.as_tensor(faces).int()))
     masks = _render(capture, renderer, mesh_unit, record.object_pixels, request, stage.partial)
     vertices_world = apply(capture.sphere.world_from_unit, vertices_unit)
@@ -94,6 +96,13 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
         f"{unseen:.0%} seen by no photo, {watch.seconds:.0f} s"
     )
     return AssetResult(stage.final, asset, len(vertices), watch.seconds)
+
+
+def _above(distance: Distance, floor: torch.Tensor | None) -> Distance:
+    """A distance cut off at the supporting plane."""
+    if floor is None:
+        return distance
+    return lambda points: torch.maximum(distance(points), -(points @ floor[:3] + floor[3]))
 
 
 def _surface_band(keep: Bool[np.ndarray, "side side side"]) -> Float[torch.Tensor, "side side side"]:
@@ -169,9 +178,14 @@ def _silhouette(
 
 def _photos(workspace: Workspace, capture: Capture, masks: dict[str, Float[np.ndarray, "h w"]]) -> list[Photo]:
     photos = []
+    agreement = {r.photo: r.agreement for r in read_record(workspace.masks / "masks.json", MaskRecords).photos}
     for view in capture.learnt:
         camera = view.camera
         mask = resize_area(masks[view.name].astype(np.float32), camera.width, camera.height)
+        # The coarse mask knows what stands before the object; its own edge is not to be trusted to the pixel.
+        coarse = read_mask(workspace.coarse_mask(view.name)).astype(np.uint8)
+        coarse = cv2.dilate(coarse, np.ones((3, 3), np.uint8)).astype(np.float32)
+        mask = mask * (resize_area(coarse, camera.width, camera.height) if agreement[view.name] < 0.8 else 1.0)
         photos.append(Photo(camera, view.cam_from_world, read_photo(workspace.photo(view.name)), mask))
     return photos
 

@@ -58,7 +58,7 @@ class CamerasConfig:
     """Sharp frames to take from a video."""
     max_dimension: int = 1200
     """Photos are shrunk to this before features are sought."""
-    max_features: int = 4096
+    max_features: int = 2048
     """Features per photo."""
     first_octave: int = -1
     """-1 seeks features in the photo at twice its size, 0 at its own: faster, fewer."""

@@ -53,6 +53,16 @@ def cluster_loss(weight: Float[Tensor, "ray"], group: Int[Tensor, "ray"], least:
     return -(mean * mean.log() + (1 - mean) * (1 - mean).log()).mean()
 
 
+def surface_point_loss(sdf: Float[Tensor, "point"]) -> Float[Tensor, ""]:
+    """Sparse points of the object lie on its surface: |s|, with a rounded tip and a bounded pull from wrong ones.
+
+    Not in DORec; source: AutoRecon's point regularisation. A plain surface has no colour to tell its depth by.
+    """
+    if not len(sdf):
+        return sdf.sum()
+    return F.smooth_l1_loss(sdf, torch.zeros_like(sdf), beta=0.01)
+
+
 def foreground_loss(weight: Float[Tensor, "ray"], least: float = 0.05) -> Float[Tensor, ""]:
     """A barrier against an empty foreground (L_fg, Eq. 7): zero once `least` of the rays are foreground.
 

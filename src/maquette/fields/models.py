@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from maquette.fields.encoding import HashGrid, contract, spherical_harmonics
@@ -25,15 +25,23 @@ class FieldShapes:
     background: GridShape = GridShape(levels=10, table_bits=17, coarsest=16, finest=256)
     hidden: int = 32
     sphere: float = 0.6
-    """Radius, in the unit frame, of the sphere that the foreground starts from."""
+    """Size, in the unit frame, of the ball that the foreground starts from where too few points outline it."""
 
 
 class Foreground(nn.Module):
-    """s(x) = |x| - sphere + MLP(grid(x), x)_0, and a colour from features, normal and direction."""
+    """s(x) = s_0(x) + MLP(grid(x), x)_0, and a colour from features, normal and direction.
+
+    s_0(x) = max_i (u_i.x - h_i) is the convex outline the foreground starts from: directions u_i, supports h_i.
+    Deviates: NeuS starts from a sphere, whose bulge stays wherever a plain surface gives no reason to leave it.
+    """
+
+    directions: Tensor
+    supports: Tensor
 
     def __init__(self, shapes: FieldShapes, generator: torch.Generator) -> None:
         super().__init__()
-        self.sphere = shapes.sphere
+        self.register_buffer("directions", outline_directions())
+        self.register_buffer("supports", torch.full((len(self.directions),), shapes.sphere))
         self.grid = HashGrid(shapes.foreground, 1.0, generator)
         self.hidden = _linear(self.grid.features + 3, shapes.hidden, generator)
         self.out = _linear(shapes.hidden, 1 + FEATURES, generator, gain=0.1)
@@ -42,7 +50,7 @@ class Foreground(nn.Module):
     def sdf(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """Signed distance alone."""
         hidden = _softplus(self.hidden(torch.cat([self.grid(points), points], -1)))
-        return F.linear(hidden, self.out.weight[:1], self.out.bias[:1])[:, 0] + points.norm(dim=-1) - self.sphere
+        return F.linear(hidden, self.out.weight[:1], self.out.bias[:1])[:, 0] + self._outline(points)[0]
 
     def geometry(
         self, points: Float[Tensor, "point 3"]
@@ -55,8 +63,26 @@ class Foreground(nn.Module):
         by_input = slope @ self.hidden.weight
         grid_features = value.shape[1]
         gradient = torch.einsum("pdf,pf->pd", jacobian, by_input[:, :grid_features]) + by_input[:, grid_features:]
-        radius = points.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        return out[:, 0] + radius[:, 0] - self.sphere, gradient + points / radius, out[:, 1:]
+        start, side = self._outline(points)
+        return out[:, 0] + start, gradient + self.directions[side], out[:, 1:]
+
+    def start_from(
+        self, points: Float[Tensor, "point 3"], up: Float[Tensor, "3"] | None, margin: float = 0.02
+    ) -> None:
+        """Start from the outline of sparse points of the object: their 98th percentile in every direction.
+
+        One direction is `up` itself, so that what lies flat starts flat.
+        """
+        if up is not None:
+            self.directions.copy_(self.directions @ _turn_z_to(up))
+        if len(points) >= 50:
+            along = points @ self.directions.T
+            self.supports.copy_(torch.quantile(along, 0.98, dim=0) + margin)
+
+    def _outline(self, points: Float[Tensor, "point 3"]) -> tuple[Float[Tensor, "point"], Int[Tensor, "point"]]:
+        """s_0 and which direction attains it."""
+        value, side = (points @ self.directions.T - self.supports).max(dim=-1)
+        return value, side
 
     def colour(
         self,
@@ -68,6 +94,22 @@ class Foreground(nn.Module):
         """sRGB in 0..1; `normals` are unit and detached, so colour cannot bend geometry through them."""
         inputs = torch.cat([features, points, normals, spherical_harmonics(directions)], -1)
         return torch.sigmoid(self.colour_net(inputs))
+
+
+def outline_directions(count: int = 64) -> Float[Tensor, "direction 3"]:
+    """Unit vectors spread evenly over the sphere (a golden spiral), z and -z among them."""
+    k = torch.arange(count - 2) + 0.5
+    z, turn = 1 - 2 * k / (count - 2), k * (torch.pi * (5**0.5 - 1))
+    flat = (1 - z * z).sqrt()
+    spiral = torch.stack([flat * turn.cos(), flat * turn.sin(), z], -1)
+    return torch.cat([spiral, torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])])
+
+
+def _turn_z_to(up: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
+    """Rows x, y, z of an orthonormal frame whose z is `up`."""
+    z = F.normalize(up, dim=0)
+    x = F.normalize(torch.linalg.cross(z, torch.eye(3)[z.abs().argmin()]), dim=0)
+    return torch.stack([x, torch.linalg.cross(z, x), z])
 
 
 class Background(nn.Module):

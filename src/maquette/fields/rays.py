@@ -62,8 +62,9 @@ def camera_rays_unit(camera: Camera, unit_from_cam: Matrix4, pixels: Float[np.nd
 class RayBank:
     """All training rays. A batch comes from a few photos, so that clusters of one photo meet in it."""
 
-    def __init__(self, photos: list[TrainingPhoto]) -> None:
+    def __init__(self, photos: list[TrainingPhoto], points_unit: Float[Tensor, "point 3"] | None = None) -> None:
         self._photos = photos
+        self.points_unit = torch.zeros(0, 3) if points_unit is None else points_unit
         self._near = [_pixels_on_sphere(photo) for photo in photos]
 
     def draw(self, rng: np.random.Generator, rays: int, photos: int, on_object: float) -> Batch:
@@ -79,6 +80,12 @@ class RayBank:
             torch.cat([p.mask for p in parts]),
             torch.where(raw < 0, -1, group - int((raw < 0).any())),
         )
+
+    def draw_points(self, rng: np.random.Generator, count: int) -> Float[Tensor, "point 3"]:
+        """Sparse points of the object's surface; none where there are fewer than twenty to trust."""
+        if len(self.points_unit) < 20:
+            return self.points_unit[:0]
+        return self.points_unit[torch.as_tensor(rng.integers(0, len(self.points_unit), count))]
 
     def _draw_from(self, photo_idx: int, rng: np.random.Generator, rays: int, on_object: float) -> Batch:
         photo, near = self._photos[photo_idx], self._near[photo_idx]

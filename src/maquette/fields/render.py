@@ -36,6 +36,7 @@ class FieldRenderer:
     inv_s: float
     sections: int
     gate: Float[Tensor, "a b c"] | None = None
+    floor: Float[Tensor, "4"] | None = None
 
     @torch.no_grad()
     def images(self, camera: Camera, unit_from_cam: Matrix4) -> FieldImages:
@@ -72,4 +73,4 @@ class FieldRenderer:
         return optical > 0.69
 
     def _trace(self, rays: Rays):
-        return trace(self.field, self.grids, rays, self.inv_s, 1.0, self.sections, gate=self.gate)
+        return trace(self.field, self.grids, rays, self.inv_s, 1.0, self.sections, None, self.gate, self.floor)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from maquette.data.captures import load_capture
 from maquette.data.checkpoints import (
@@ -23,12 +24,22 @@ from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
 from maquette.data.records import Capture, MaskRecords
 from maquette.data.workspace import Workspace, begin_stage
-from maquette.fields.losses import LossTerm, cluster_loss, colour_loss, eikonal_loss, foreground_loss, mask_loss
+from maquette.fields.losses import (
+    LossTerm,
+    cluster_loss,
+    colour_loss,
+    eikonal_loss,
+    foreground_loss,
+    mask_loss,
+    surface_point_loss,
+)
 from maquette.fields.models import DecomposedField, FieldShapes
 from maquette.fields.rays import NO_LABEL, Batch, RayBank, TrainingPhoto, training_camera, unit_from_cam
 from maquette.fields.sampling import CoarseGrids
 from maquette.fields.store import FieldsRecord
 from maquette.fields.trace import Sharpness, Traced, trace
+from maquette.geometry.support import supporting_plane
+from maquette.geometry.transforms import apply
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class Losses:
     visible: LossTerm = LossTerm(0.1)
     """Coarse mask against the foreground's weight in the composite."""
     cluster: LossTerm = LossTerm(0.1, start=0.5)
+    points: LossTerm = LossTerm(0.5)
+    """Sparse points that lie in the masks against the surface."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +113,17 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
         say(f"fields: complete in {stage.final}")
         return FieldsResult(stage.final, _last_psnr(stage.final), 0.0)
     photos = _training_photos(workspace, capture, request)
-    bank = RayBank(photos)
+    bank = RayBank(photos, _object_points(workspace, capture))
+    floor = _floor(capture)
     say(f"fields: {request.steps} steps of {request.rays} rays from {len(photos)} photos")
-    trained, grids = _train(bank, request, stage.partial, watch)
+    trained, grids = _train(bank, floor, request, stage.partial, watch)
     notes = FieldsRecord(
-        capture.sphere, request.shapes, request.sharpness.last, request.sections, request.object_pixels
+        capture.sphere,
+        request.shapes,
+        request.sharpness.last,
+        request.sections,
+        request.object_pixels,
+        None if floor is None else tuple(floor.tolist()),
     )
     save_tensors(
         stage.partial / "fields.safetensors",
@@ -120,7 +139,7 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
 
 
 def _train(
-    bank: RayBank, request: FieldsConfig, folder: Path, watch: Stopwatch
+    bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Path, watch: Stopwatch
 ) -> tuple[DecomposedField, CoarseGrids]:
     rng = np.random.default_rng(request.seed)
     generator = torch.Generator().manual_seed(request.seed)
@@ -129,6 +148,7 @@ def _train(
     )
     field, grids = model["field"], model["grids"]
     assert isinstance(field, DecomposedField) and isinstance(grids, CoarseGrids)
+    field.foreground.start_from(bank.points_unit, None if floor is None else floor[:3])
     tables = [p for name, p in field.named_parameters() if name.endswith("tables")]
     networks = [p for name, p in field.named_parameters() if not name.endswith("tables")]
     optimizer = torch.optim.Adam(
@@ -157,9 +177,18 @@ def _train(
         batch = bank.draw(rng, request.rays, request.photos, request.on_object)
         inv_s = request.sharpness.inv_s(progress)
         traced = trace(
-            field, grids, batch.rays, inv_s, request.sharpness.anneal(progress), request.sections, generator
+            field,
+            grids,
+            batch.rays,
+            inv_s,
+            request.sharpness.anneal(progress),
+            request.sections,
+            generator,
+            floor=floor,
         )
-        terms = loss_terms(traced, batch, request.losses, progress)
+        points = bank.draw_points(rng, 512)
+        on_surface = field.foreground.sdf(points) if len(points) else points[:, 0]
+        terms = loss_terms(traced, batch, on_surface, request.losses, progress)
         loss = torch.stack(list(terms.values())).sum()
         _stop_at_nan(terms, step)
         optimizer.zero_grad(set_to_none=True)
@@ -179,7 +208,9 @@ def _train(
     return field, grids
 
 
-def loss_terms(traced: Traced, batch: Batch, losses: Losses, progress: float) -> dict[str, torch.Tensor]:
+def loss_terms(
+    traced: Traced, batch: Batch, on_surface: Tensor, losses: Losses, progress: float
+) -> dict[str, Tensor]:
     """Each active loss by name, weighted."""
     composite = traced.composite
     # Rays that pass the sphere by have a foreground weight of exactly zero: nothing to learn from them there.
@@ -191,6 +222,7 @@ def loss_terms(traced: Traced, batch: Batch, losses: Losses, progress: float) ->
         "mask": lambda: mask_loss(own, batch.mask),
         "visible": lambda: mask_loss(visible, batch.mask),
         "cluster": lambda: cluster_loss(visible, batch.group),
+        "points": lambda: surface_point_loss(on_surface),
     }
     weights = {name: getattr(losses, name).at(progress) for name in functions}
     return {name: weights[name] * function() for name, function in functions.items() if weights[name] > 0}
@@ -256,6 +288,35 @@ def _training_photos(workspace: Workspace, capture: Capture, request: FieldsConf
             "Look at masks/coarse, then mark the object with --box or give masks with --masks given."
         )
     return photos
+
+
+def _object_points(workspace: Workspace, capture: Capture) -> Tensor:
+    """Sparse points in the sphere that at least two learnt photos see, most of them within their coarse mask."""
+    points = capture.points
+    seen, within = np.zeros(len(points.world)), np.zeros(len(points.world))
+    for view_idx, view in enumerate(capture.views):
+        chosen = points.view_idx == view_idx
+        if view.held_out or not chosen.any():
+            continue
+        mask = read_mask(workspace.coarse_mask(view.name))
+        column, row = (
+            np.floor(points.xy[chosen] * [mask.shape[1], mask.shape[0]] / [view.camera.width, view.camera.height])
+            .astype(int)
+            .T
+        )
+        hit = mask[row.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1)]
+        np.add.at(seen, points.point_idx[chosen], 1)
+        np.add.at(within, points.point_idx[chosen], hit)
+    own = (seen >= 2) & (within > 0.8 * seen) & capture.sphere.contains(points.world)
+    return torch.as_tensor(apply(capture.sphere.unit_from_world, points.world[own])).float()
+
+
+def _floor(capture: Capture) -> Tensor | None:
+    """The supporting plane in the unit frame, a little below where it was found."""
+    if capture.up_world is None:
+        return None
+    plane = supporting_plane(capture.points.world, np.array(capture.up_world), capture.sphere)
+    return None if plane is None else torch.as_tensor(plane).float() + torch.tensor([0, 0, 0, 0.03])
 
 
 def _open_levels(field: DecomposedField, request: FieldsConfig, progress: float) -> None:

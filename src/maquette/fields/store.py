@@ -19,6 +19,8 @@ class FieldsRecord:
     inv_s: float
     sections: int
     object_pixels: int
+    floor: tuple[float, float, float, float] | None = None
+    """The supporting plane (n, d) in the unit frame; the object is where n.x + d > 0."""
 
 
 def load_fields(folder: Path) -> tuple[DecomposedField, CoarseGrids, FieldsRecord]:

@@ -69,10 +69,12 @@ def trace(
     sections: int,
     generator: torch.Generator | None = None,
     gate: Float[Tensor, "a b c"] | None = None,
+    floor: Float[Tensor, "4"] | None = None,
 ) -> Traced:
     """Both fields along rays. With a generator samples are jittered, without they are mid-quantiles.
 
     `gate`, over [-1, 1]^3, says where the foreground may be; elsewhere it is silent and its network not asked.
+    `floor` (n, d) is the supporting plane: the foreground is only where n.x + d > 0.
     """
     edges, _ = draw_edges(rays, grids, inv_s, sections, generator)
     delta = edges[:, 1:] - edges[:, :-1]
@@ -90,6 +92,8 @@ def trace(
 
     if gate is not None:
         inside = inside & (lookup(gate, points) > 0.5)
+    if floor is not None:
+        inside = inside & (points @ floor[:3] + floor[3] > 0)
     p, d = points[inside], directions[inside]
     sdf, gradients, features = field.foreground.geometry(p)
     alpha = neus_alpha(sdf, (gradients * d).sum(-1), delta[inside], inv_s, anneal)

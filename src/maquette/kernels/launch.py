@@ -4,6 +4,7 @@ A Warp launch on the CPU runs on one thread but releases the GIL, so slices of a
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -22,8 +23,24 @@ else:
 @cache
 def start(module: str) -> None:
     """Compile a module's kernels (seconds the first time, cached by Warp after), before threads need them."""
-    wp.init()
+    _initialise()
     wp.load_module(module)
+
+
+def _initialise() -> None:
+    """wp.init(), without its warning on stderr that a machine without a GPU has no GPU."""
+    if torch.cuda.is_available():
+        wp.init()
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        wp.init()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @cache

@@ -16,11 +16,11 @@ from maquette.data.jsonio import write_json
 from maquette.data.progress import Stopwatch, say, track
 from maquette.data.records import Capture, MaskRecords, PhotoMask, View
 from maquette.data.workspace import Workspace, begin_stage
+from maquette.geometry.support import supporting_plane
 from maquette.masks.clusters import joint_clusters, photo_clusters
 from maquette.masks.crops import Crop, crop_photo, paste_mask
 from maquette.masks.features import EXTRACTORS
 from maquette.masks.hull import make_voxels
-from maquette.masks.plane import supporting_plane
 from maquette.masks.voting import largest_parts, vote
 
 NO_LABEL = 255

@@ -7,6 +7,7 @@ import numpy as np
 import trimesh
 
 from maquette.data.captures import save_truth
+from maquette.data.errors import InputError
 from maquette.data.images import write_image
 from maquette.data.jsonio import write_json
 from maquette.data.progress import track
@@ -30,7 +31,11 @@ def make_capture(folder: Path, config: StudioConfig, seed: int) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    write_capture(partial, config, seed)
+    try:
+        write_capture(partial, config, seed)
+    except InputError:
+        shutil.rmtree(partial)
+        raise
     swap_in(partial, folder)
 
 
