@@ -157,23 +157,37 @@ def _render(
             for kind, image in zip(kinds, (images.everything, images.object_rgba, images.background), strict=True):
                 write_image(partial / "views" / kind / stem, _bytes(image))
         else:
-            masks[view.name] = _silhouette(mesh_unit, renderer, camera, pose)
+            masks[view.name] = _silhouette(
+                mesh_unit, renderer, camera, pose, capture.sphere.box_in(camera, view.cam_from_world)
+            )
         write_image(partial / "masks" / stem, _bytes(masks[view.name]))
     return masks
 
 
 def _silhouette(
-    mesh_unit: MeshRenderer, renderer: FieldRenderer, camera: Camera, unit_from_cam: Matrix4
+    mesh_unit: MeshRenderer,
+    renderer: FieldRenderer,
+    camera: Camera,
+    unit_from_cam: Matrix4,
+    box: tuple[float, float, float, float] | None,
 ) -> Float[np.ndarray, "height width"]:
-    """Share of each pixel that shows the object, from 2 x 2 rays."""
-    fine = camera.resized(2 * camera.width, 2 * camera.height)
+    """Share of each pixel that shows the object, from 2 x 2 rays; `box` is the sphere's outline."""
+    mask = np.zeros((camera.height, camera.width), np.float32)
+    if box is None:
+        return mask
+    x0, y0 = (int(np.clip(np.floor(v), 0, end)) for v, end in ((box[0], camera.width), (box[1], camera.height)))
+    x1, y1 = (int(np.clip(np.ceil(v), 0, end)) for v, end in ((box[2], camera.width), (box[3], camera.height)))
+    if x1 <= x0 or y1 <= y0:
+        return mask
+    fine = camera.cropped(float(x0), float(y0), x1 - x0, y1 - y0).resized(2 * (x1 - x0), 2 * (y1 - y0))
     rays = camera_rays_unit(fine, unit_from_cam, fine.pixel_grid().reshape(-1, 2))
     distance = mesh_unit.cast(rays.origins, rays.directions).distance
     hit = torch.isfinite(distance).nonzero()[:, 0]
     shown = torch.zeros(len(distance))
     for part in hit.split(65536):
         shown[part] = (~renderer.hidden(rays[part], distance[part])).float()
-    return shown.reshape(camera.height, 2, camera.width, 2).mean((1, 3)).numpy()
+    mask[y0:y1, x0:x1] = shown.reshape(y1 - y0, 2, x1 - x0, 2).mean((1, 3)).numpy()
+    return mask
 
 
 def _photos(workspace: Workspace, capture: Capture, masks: dict[str, Float[np.ndarray, "h w"]]) -> list[Photo]:
