@@ -5,6 +5,7 @@ A command's options are its stage's configuration, so a stage is imported only w
 
 import difflib
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,7 +40,13 @@ _GROUPS = (
 
 def main() -> None:
     """The program `maquette`."""
-    sys.exit(run_command(sys.argv[1:]))
+    status = run_command(sys.argv[1:])
+    if status == INTERRUPTED:
+        # At once: a thread in the middle of a kernel would be waited for, or torn down under it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def run_command(args: Sequence[str]) -> int:

@@ -63,7 +63,8 @@ class Feeder:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        # Long enough for the batch in hand; not for ever, because Ctrl-C can come while a lock is taken.
+        self._thread.join(timeout=20.0)
 
     def next_batch(self) -> Batch:
         while True:

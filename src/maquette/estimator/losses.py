@@ -19,12 +19,10 @@ def info_nce(
     weights: Float[Tensor, "crop pixel"],
 ) -> Float[Tensor, ""]:
     """The mean of -log p(right point) over pixels, weighted; pixels of weight 0 do not count at all."""
-    positive = (queries * keys).sum(-1, keepdim=True)
-    against = queries.flatten(0, 1) @ negatives.T
-    logits = torch.cat([positive.flatten(0, 1), against.float()], -1)
-    nll = torch.logsumexp(logits, -1) - logits[:, 0]
+    positive = (queries * keys).sum(-1).flatten()
+    against = torch.logsumexp(queries.flatten(0, 1) @ negatives.T, -1)
     flat = weights.flatten()
-    return (nll * flat).sum() / flat.sum().clamp(min=1.0)
+    return (F.softplus(against - positive) * flat).sum() / flat.sum().clamp(min=1.0)
 
 
 def mask_loss(

@@ -63,7 +63,8 @@ def loss_terms(
         all_keys = keys(torch.cat([points.reshape(-1, 3), negatives])).float()
         flat = queries.query.flatten(1, 2)
         chosen = flat.gather(1, batch.pixel_idx[..., None].expand(-1, -1, flat.shape[-1]))
-        nce = info_nce(chosen, all_keys[:count].reshape(chosen.shape), all_keys[count:], batch.weight)
+    # In float32: the logits are many and small, so casting them would cost more than it saves.
+    nce = info_nce(chosen, all_keys[:count].reshape(chosen.shape), all_keys[count:], batch.weight)
     return {
         "nce": nce,
         "mask": mask_loss(queries.mask_logit, batch.mask),

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maquette.geometry.transforms import Matrix4, rigid, rotation_angle
+from maquette.matching.appearance import Picture, align_appearance
 from maquette.matching.distribution import Distribution, Observation, Surface, distribute, sample
 from maquette.matching.hypotheses import (
     Rotations,
@@ -52,6 +53,10 @@ class EstimateSettings:
     """Weight of a rim pixel's squared distance to the mask's edge; 0 refines on coordinates alone."""
     outlier: float = 0.2
     """Chance that a pixel's correspondence means nothing."""
+    aligned: int = 4
+    """Refined hypotheses that are laid on the picture by its colours, at most; 0 for none."""
+    agreement: float = 0.5
+    """The first hypothesis whose colours agree this well with the picture ends the search."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Hypothesis:
     """A pose of one object in one crop. `score` ranks hypotheses of the crop, `confidence` compares crops.
 
     `mask_iou` is between the silhouette at this pose and the observed mask; `log_ratio` the mean over the covered
-    pixels of log(m P), 0 for no information.
+    pixels of log(m P), 0 for no information; `agreement` of the colours with the picture, None without one.
     """
 
     cam_from_obj: Matrix4
@@ -67,7 +72,7 @@ class Hypothesis:
     confidence: float
     mask_iou: float
     log_ratio: float
-    initial_score: float
+    agreement: float | None = None
 
 
 def estimate(
@@ -76,10 +81,12 @@ def estimate(
     renderer: MeshRenderer,
     rng: np.random.Generator,
     settings: EstimateSettings = EstimateSettings(),
+    picture: Picture | None = None,
 ) -> list[Hypothesis]:
-    """Refined poses, best score first; empty where nothing in the crop looks like the object.
+    """Refined poses, most confident first; empty where nothing in the crop looks like the object.
 
-    `renderer` holds the mesh the surface points lie on.
+    `renderer` holds the mesh the surface points lie on. With the `picture` the observation was made from, poses are
+    laid on it by their colours at the end.
     """
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     with torch.inference_mode():
@@ -96,8 +103,16 @@ def estimate(
         found = []
         for index in chosen:
             pose = refine(rotations[index], translations[index], landscape, surface, renderer, settings)
-            found.append(_judge(*pose, float(scores[index]), observation, evidence, surface, renderer))
-    return sorted(found, key=lambda hypothesis: -hypothesis.score)
+            found.append(judge(pose, observation, evidence, surface, renderer))
+        found.sort(key=lambda hypothesis: -hypothesis.score)
+        if picture is None or not settings.aligned:
+            return found
+        for place, hypothesis in enumerate(found[: settings.aligned]):
+            laid = align_appearance(picture, hypothesis.cam_from_obj, renderer)
+            found[place] = judge(laid.cam_from_obj, observation, evidence, surface, renderer, laid.agreement)
+            if laid.agreement >= settings.agreement:
+                break
+    return sorted(found, key=lambda hypothesis: -hypothesis.confidence)
 
 
 def propose(
@@ -160,7 +175,7 @@ def refine(
     surface: Surface,
     renderer: MeshRenderer,
     settings: EstimateSettings,
-) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]]:
+) -> Matrix4:
     """A pose climbed uphill, its visible surface and outline rendered anew in every round."""
     turn, shift = torch.as_tensor(rotation), torch.as_tensor(translation)
     for _ in range(settings.rounds):
@@ -173,33 +188,34 @@ def refine(
         points, keys = surface.points_obj[seen], surface.keys[seen]
         visible = Visible(points, keys, weight, math.log(len(surface.keys)))
         turn, shift = climb(turn, shift, landscape, visible, outline, settings.outline_weight)
-    return turn, shift
+    return rigid(turn.numpy(), shift.numpy())
 
 
-def _judge(
-    rotation: Float[Tensor, "3 3"],
-    translation: Float[Tensor, "3"],
-    initial_score: float,
+def judge(
+    cam_from_obj: Matrix4,
     observation: Observation,
     evidence: Evidence,
     surface: Surface,
     renderer: MeshRenderer,
+    agreement: float | None = None,
 ) -> Hypothesis:
-    """A refined pose with its score and confidence."""
-    score = float(likelihood_scores(rotation[None].float(), translation[None].float(), evidence, surface)[0])
-    cam_from_obj = rigid(rotation.numpy(), translation.numpy())
+    """A pose with its score and confidence."""
+    rotation, translation = _float(cam_from_obj[None, :3, :3]), _float(cam_from_obj[None, :3, 3])
+    score = float(likelihood_scores(rotation, translation, evidence, surface)[0])
     mask = render_view(renderer, observation.camera, cam_from_obj).mask
     observed = observation.mask_logit > 0
     iou = float((mask & observed).sum() / (mask | observed).sum().clamp(min=1))
-    covered = max(int(mask.sum()), 1)
     inside = float(evidence.mask_logit[mask.flatten()].sum())
-    log_ratio = (score - inside) / covered if np.isfinite(score) else 0.0
-    return Hypothesis(cam_from_obj, score, confidence(iou, log_ratio), iou, log_ratio, initial_score)
+    log_ratio = (score - inside) / max(int(mask.sum()), 1) if np.isfinite(score) else 0.0
+    return Hypothesis(cam_from_obj, score, confidence(iou, log_ratio, agreement), iou, log_ratio, agreement)
 
 
-def confidence(mask_iou: float, log_ratio: float) -> float:
-    """0..1, rising with the silhouette's agreement and with what the correspondences say."""
-    return float(1 / (1 + np.exp(-(8 * (mask_iou - 0.75) + 1.5 * (log_ratio - 1.5)))))
+def confidence(mask_iou: float, log_ratio: float, agreement: float | None) -> float:
+    """0..1, rising with the silhouette's agreement, with what the correspondences say and with the colours'."""
+    evidence = 8 * (mask_iou - 0.75) + 1.5 * (log_ratio - 1.5)
+    if agreement is not None:
+        evidence += 6 * (agreement - 0.35)
+    return float(1 / (1 + np.exp(-evidence)))
 
 
 def _float(values: np.ndarray) -> Tensor:

@@ -11,11 +11,15 @@ from maquette.data.records import PoseEstimate
 from maquette.estimator.crops import crop_camera, crop_photo, crop_window
 from maquette.estimator.model import Estimator
 from maquette.geometry.camera import Camera
+from maquette.matching.appearance import Picture
 from maquette.matching.distribution import Observation, Surface
 from maquette.matching.estimate import EstimateSettings, Hypothesis, estimate
 from maquette.poses.boxes import Box
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import silhouette_box
+
+# Side of the crop on which colours are aligned: finer than the network's.
+PICTURE = 192
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,16 @@ def _best_in(
 ) -> Hypothesis | None:
     """The best pose that one crop of the photo shows."""
     estimator = finder.estimator
-    crop = torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None]
-    queries = estimator.encode(crop)
+    queries = estimator.encode(torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None])
     observation = Observation(
         crop_camera(camera, window, estimator.output_size),
         queries.mask_logit[0].float(),
         queries.query[0].float().contiguous(),
         queries.visible_logit[0].float(),
     )
-    found = estimate(observation, finder.surface, finder.renderer, rng, finder.settings)
+    pixels = np.ascontiguousarray(crop_photo(photo, window, PICTURE).transpose(1, 2, 0))
+    picture = Picture(pixels, crop_camera(camera, window, PICTURE))
+    found = estimate(observation, finder.surface, finder.renderer, rng, finder.settings, picture)
     return found[0] if found else None
 
 
