@@ -281,7 +281,12 @@ def test_ctrl_c_ends_colmap_too_and_the_next_run_goes_on(toy, tmp_path):
         "source, to = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "run(Workspace(to), CamerasConfig(source=source, camera=source / 'camera.json'))\n"
     )
-    worker = subprocess.Popen([sys.executable, "-c", code, str(toy), str(tmp_path)], stderr=subprocess.DEVNULL)
+    # A shell that starts the tests in its background makes them deaf to Ctrl-C; the child must hear it.
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code, str(toy), str(tmp_path)],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     work = tmp_path / ".cameras.partial" / "work"
     deadline = time.monotonic() + 60
     while not (work / "database.db").exists() and time.monotonic() < deadline:

@@ -140,7 +140,9 @@ def test_ctrl_c_in_training_keeps_what_is_complete_and_the_next_run_goes_on(done
     root, partial = str(done.workspace.root), done.workspace.root / ".fields.partial"
     before = _stamps(done.workspace)
     command = [sys.executable, "-m", "maquette.app.main", "fields", root, "--overwrite", "--steps", "100000"]
-    with subprocess.Popen([*command, "--rays", "64"], stderr=subprocess.PIPE, text=True) as child:
+    # A shell that starts the tests in its background makes them deaf to Ctrl-C; the child must hear it.
+    hears = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen([*command, "--rays", "64"], stderr=subprocess.PIPE, text=True, **hears) as child:
         deadline = time.monotonic() + 120
         while not _steps(partial) and child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -50,7 +50,7 @@ def cut_patch(pictures: list[Picture], size: int, rng: np.random.Generator) -> U
     return np.ascontiguousarray(patch[:, ::-1]) if rng.random() < 0.5 else patch
 
 
-def _palette(colours: Colours, rng: np.random.Generator) -> Colours:
+def _palette(colours: Colours, rng: np.random.Generator) -> Float[np.ndarray, "24 3"]:
     """Colours that go together: any, the muted ones of rooms and tables, or the object's own."""
     kind = rng.random()
     palette = rng.random((24, 3), dtype=np.float32)

@@ -56,7 +56,9 @@ class EstimatorConfig:
     mesh_unit: Unit = "m"
     """Unit of that mesh."""
     backgrounds: Path | None = None
-    """A folder of photos without the object, for backgrounds and occluders; made textures otherwise."""
+    """A folder of photos without the object, for backgrounds and occluders; made pictures otherwise."""
+    pictures: int = 90
+    """Pictures made where photos are fewer (a third of this many beside photos)."""
     crop: int = 128
     """Side of the square crops the network sees: a multiple of 32."""
     growth: tuple[tuple[float, int], ...] = ((0.0, 64), (0.35, 96), (0.65, 128))
@@ -120,7 +122,9 @@ def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False)
     rng = np.random.default_rng([request.seed, 1])
     scene = Scene(mesh, request.crop)
     photos = load_pictures(request.backgrounds) if request.backgrounds else []
-    pictures = photos + make_pictures(max(30, 90 - len(photos)), surface_colours(scene.mesh, rng), rng)
+    pictures = photos + make_pictures(
+        max(request.pictures // 3, request.pictures - len(photos)), surface_colours(scene.mesh, rng), rng
+    )
     dressing = Dressing(request.appearance, request.occlusion, pictures, request.hidden_weight)
     record = _record(scene, request, metric)
     trained = _train(scene, views, dressing, record, request, stage.partial)
@@ -247,6 +251,8 @@ def _check(request: EstimatorConfig) -> None:
             f"crops must be a multiple of {CROP_MULTIPLE} px, at least {2 * CROP_MULTIPLE}; got "
             f"--crop {request.crop} and --growth {request.growth}"
         )
+    if request.pictures < 1:
+        raise InputError(f"--pictures must be at least 1, got {request.pictures}")
     if request.steps is None and request.minutes <= 0:
         raise InputError(f"--minutes must be positive, got {request.minutes:g}")
     if request.pixels > (min(sizes) // 2) ** 2:
