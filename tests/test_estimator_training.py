@@ -31,7 +31,7 @@ TINY = EstimatorConfig(
     precision="float32",
     device="cpu",
     checkpoint_seconds=0.0,
-    shape=NetworkShape(width=4, key_width=8, key_levels=2),
+    shape=NetworkShape(width=16, key_width=8, key_levels=2),
 )
 
 
@@ -154,7 +154,7 @@ def test_a_finished_estimator_is_not_trained_again_and_can_be_used(tmp_path: Pat
 
 
 def test_training_learns_something(tmp_path: Path, mesh_file: Path) -> None:
-    request = dataclasses.replace(TINY, mesh=mesh_file, steps=41, batch=4, rate=5e-3, shape=NetworkShape(8, 16, 3))
+    request = dataclasses.replace(TINY, mesh=mesh_file, steps=41, batch=4, rate=5e-3, shape=NetworkShape(16, 16, 3))
     folder = stage.run(Workspace(tmp_path / "w"), request).folder
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 20, 40]

@@ -32,10 +32,10 @@ def toy(tmp_path) -> Toy:
     folder.mkdir()
     mesh = load_mesh(toy.workspace.asset / "mesh.ply")
     torch.manual_seed(0)
-    shape = NetworkShape(width=4, key_width=8, key_levels=2)
+    shape = NetworkShape(width=16, key_width=8, key_levels=2)
     radius = float(mesh.vertices.norm(dim=-1).max())
     record = EstimatorRecord(shape, 64, 1.3, False, mesh.diameter, (0.0, 0.0, 0.0), radius, False)
-    save_estimator(folder, record, CorrespondenceNet(4), KeyNet(8, 2), mesh)
+    save_estimator(folder, record, CorrespondenceNet(16), KeyNet(8, 2), mesh)
     write_json(folder / "config.json", {})
     return toy
 

@@ -40,6 +40,8 @@ _GROUPS = (
 
 def main() -> None:
     """The program `maquette`."""
+    # Threads that spin while they wait would take the cores from the one that makes training batches.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     status = run_command(sys.argv[1:])
     if status == INTERRUPTED:
         # At once: a thread in the middle of a kernel would be waited for, or torn down under it.

@@ -25,7 +25,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     """What `save_tensors` wrote. Raises InputError where the file is missing or broken."""
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - not a dict
             return tensors, json.loads((file.metadata() or {}).get("notes", "{}"))
     except (FileNotFoundError, SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read as weights ({error}); run the stage that makes it again") from None

@@ -251,6 +251,9 @@ def _check(request: EstimatorConfig) -> None:
             f"crops must be a multiple of {CROP_MULTIPLE} px, at least {2 * CROP_MULTIPLE}; got "
             f"--crop {request.crop} and --growth {request.growth}"
         )
+    # Training narrower convolutions on a CPU crashes oneDNN (seen with torch 2.13, 4 channels).
+    if request.shape.width < 16 or request.shape.width % 16:
+        raise InputError(f"--shape.width must be a multiple of 16, got {request.shape.width}")
     if request.pictures < 1:
         raise InputError(f"--pictures must be at least 1, got {request.pictures}")
     if request.steps is None and request.minutes <= 0:
