@@ -106,7 +106,7 @@ def test_several_partners_are_spread_and_all_are_one_group() -> None:
 def test_grabcut_takes_what_the_outline_missed() -> None:
     crops, masks = ball_crops(1)
     coarse = cv2.dilate(masks[0].astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    assert iou(sharpened(crops[0].pixels, coarse, 5), masks[0]) > 0.98 > iou(coarse, masks[0])
+    assert iou(sharpened(crops[0].pixels, coarse, 5), masks[0]) > 0.95 > 0.85 > iou(coarse, masks[0])
 
 
 def test_grabcut_leaves_a_mask_in_which_nothing_is_sure() -> None:
@@ -147,8 +147,10 @@ def test_the_ball_is_cosegmented(partners: Literal["pair", "several", "all"]) ->
     for segment, crop, mask in zip(segments, crops, masks, strict=True):
         assert ((segment.labels == NO_LABEL) == ~crop.valid).all()
         assert 1 < len(np.unique(segment.labels[crop.valid])) <= 16
-        inside = np.bincount(segment.labels[mask])
-        assert inside.max() > 0.9 * inside.sum()
+        share = [
+            mask[segment.labels == label].mean() if (segment.labels == label).any() else 0 for label in range(16)
+        ]
+        assert np.array(share)[segment.labels[mask]].mean() > 0.9
 
 
 def test_attention_decides_which_cluster_is_the_objects() -> None:
@@ -157,7 +159,8 @@ def test_attention_decides_which_cluster_is_the_objects() -> None:
 
     def extract(pixels: np.ndarray) -> Dense:
         orange = pixels[2::4, 2::4, 0].astype(int) - pixels[2::4, 2::4, 2] > 100
-        descriptors = np.stack([orange, ~orange], -1).astype(np.float32)
+        noise = np.random.default_rng(0).normal(0, 0.02, (*orange.shape, 16))
+        descriptors = (noise + np.where(orange[..., None], np.eye(16)[0], np.eye(16)[1])).astype(np.float32)
         return Dense(descriptors, 2.5, 4.0, np.where(orange, 0.0, 0.5))
 
     segments = cosegment(crops, extract, CosegmentConfig(), 0)
