@@ -7,6 +7,7 @@ classes (`encoder.layer.0.attention.attention.query.weight`). Sizes are read off
 import re
 from pathlib import Path
 from pickle import UnpicklingError
+from textwrap import shorten
 
 import torch
 from safetensors import SafetensorError
@@ -138,7 +139,7 @@ def _from_hub(name: str) -> Path:
             reason = str(error)
             break
     raise InputError(
-        f"the weights {name} are not in the hub's cache and cannot be fetched ({' '.join(reason.split())[:160]}). "
+        f"the weights {name} are not in the hub's cache and cannot be fetched ({shorten(reason, 160, placeholder=' ...')}). "
         f"Where there is a network, download {FILES[0]} of {name} from the Hugging Face hub, then name the file or "
         "its folder with --masks.weights; or do without weights: --masks.features appearance."
     )
