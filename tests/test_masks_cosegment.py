@@ -7,12 +7,14 @@ from typing import Literal
 import cv2
 import numpy as np
 import pytest
+import torch
 from sklearn.cluster import KMeans
 
 from maquette.data.errors import InputError
 from maquette.data.images import read_labels, read_mask
-from maquette.data.jsonio import read_record
+from maquette.data.jsonio import read_json, read_record
 from maquette.data.records import MaskRecords
+from maquette.data.workspace import hash_of
 from maquette.masks.cosegment import (
     NO_LABEL,
     CosegmentConfig,
@@ -28,6 +30,7 @@ from maquette.masks.cosegment import (
 from maquette.masks.dense import Dense
 from maquette.masks.features import appearance
 from maquette.masks.stage import MasksConfig, run
+from maquette.masks.vit import VisionTransformer, ViTShape
 from toy_ball import ball_crops, iou
 from toys import make_toy
 
@@ -178,6 +181,25 @@ def test_the_stage_cosegments_and_keeps_its_own_label_maps(tmp_path: Path) -> No
     assert iou(read_mask(workspace.coarse_mask(name)), read_mask(workspace.given_mask(name))) > 0.5
     labels = read_labels(workspace.clusters(name))
     assert set(np.unique(labels)) <= {*range(16), NO_LABEL}
+
+
+def test_the_stage_takes_a_transformers_weights_from_a_file_and_remembers_them(tmp_path: Path) -> None:
+    workspace = make_toy(tmp_path / "toy").workspace
+    torch.manual_seed(0)
+    model = VisionTransformer(ViTShape(depth=1))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.05)
+    weights = tmp_path / "vits8.pth"
+    torch.save(model.state_dict(), weights)
+    # Random attention has no object: with the threshold below zero every cluster is taken.
+    everything = CosegmentConfig(partners="all", interval=20, salient=-1.0, most_clusters=4)
+    run(workspace, MasksConfig("find", "cosegment", "dino", str(weights), crop=64, cosegmentation=everything))
+    inputs = read_json(workspace.masks / "inputs.json")
+    assert isinstance(inputs, dict) and inputs["weights"] == hash_of(weights)
+    records = read_record(workspace.masks / "masks.json", MaskRecords).photos
+    assert all(record.share > 0 for record in records)
+    labels = {int(v) for r in records for v in np.unique(read_labels(workspace.clusters(r.photo)))}
+    assert labels - {NO_LABEL} <= {0, 1, 2, 3} and len(labels) >= 3
 
 
 def test_the_stage_refuses_missing_weights_before_it_reads_photos(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def _from_hub(name: str) -> Path:
             reason = str(error)
             break
     raise InputError(
-        f"the weights {name} are not in the hub's cache and cannot be fetched ({shorten(reason, 160, placeholder=' ...')}). "
+        f"the weights {name} are not in the hub's cache and cannot be fetched "
+        f"({shorten(reason, 160, placeholder=' ...')}). "
         f"Where there is a network, download {FILES[0]} of {name} from the Hugging Face hub, then name the file or "
         "its folder with --masks.weights; or do without weights: --masks.features appearance."
     )
