@@ -207,7 +207,7 @@ def describe(crop: Crop, extract: Extractor, threshold: float) -> Cells:
     if dense.saliency is not None:
         return Cells(dense, valid, dense.saliency, threshold)
     saliency = at_cells(middle_saliency(crop.axial), dense)
-    return Cells(dense, valid, saliency, float(saliency[valid].mean()))
+    return Cells(dense, valid, saliency, float(saliency[valid].mean()) if valid.any() else 0.0)
 
 
 def _segment(

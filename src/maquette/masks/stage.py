@@ -99,7 +99,8 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
         records.append(record)
     _refuse_empty(records)
     write_json(stage.partial / "masks.json", MaskRecords(tuple(records)))
-    stage.commit(watch.seconds, seed=request.seed)
+    device = "cpu" if request.features == "appearance" else device_named(request.device).type
+    stage.commit(watch.seconds, device, request.seed)
     doubtful = [r.photo for r in records if r.agreement < 0.6]
     mean = float(np.mean([r.agreement for r in records]))
     say(f"masks: agreement {mean:.2f} between photos, {watch.seconds:.0f} s")
