@@ -162,7 +162,7 @@ def salient_clusters(
 def sharpened(
     pixels: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"], cuts: int
 ) -> Bool[np.ndarray, "height width"]:
-    """GrabCut as published: sure 7 pixels inside and outside of the mask's outline, undecided between.
+    """GrabCut as published: sure 3 pixels inside and outside of the mask's outline, undecided between.
 
     The mask itself where nothing is sure inside or outside.
     """
