@@ -23,8 +23,12 @@ from maquette.app.pictures import (
     with_sphere,
 )
 from maquette.app.report import write_report
-from maquette.app.sections import seconds_table
+from maquette.app.sections import masks_section, seconds_table
+from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
+from maquette.data.images import write_image
+from maquette.data.jsonio import write_json
+from maquette.data.records import MaskRecords, PhotoMask
 from maquette.data.workspace import Workspace
 from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
@@ -157,3 +161,21 @@ def test_curves_survive_a_line_cut_short(toy: Toy) -> None:
 def test_there_is_no_report_without_cameras(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="maquette cameras"):
         write_report(Workspace(tmp_path))
+
+
+def test_the_contact_sheet_shows_the_most_doubtful_masks_first(tmp_path: Path) -> None:
+    workspace = make_toy(tmp_path).workspace
+    capture = load_capture(workspace)
+    assert masks_section(workspace, capture) == ""
+    (workspace.masks / "coarse").mkdir(parents=True)
+    names = [view.name for view in capture.learnt][:3]
+    records = [PhotoMask(n, "found", a, s) for n, a, s in zip(names, (0.9, 0.4, 0.0), (0.2, 0.1, 0.0), strict=True)]
+    for name in names:
+        write_image(workspace.coarse_mask(name), np.eye(96, dtype=bool)[:72])
+    write_json(workspace.masks / "masks.json", MaskRecords((*records, PhotoMask("gone.png", "found", 0.1, 0.1))))
+    captions = re.findall(r"<figcaption>([^<]*)<", masks_section(workspace, capture))
+    assert captions == [
+        f"{names[2]}: no object found, found",
+        f"{names[1]}: agreement 0.40, found",
+        f"{names[0]}: agreement 0.90, found",
+    ]

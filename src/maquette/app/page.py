@@ -24,9 +24,11 @@ h2 + p { color:var(--soft); margin:0 0 16px; max-width:72ch; }
 .tile span { display:block; color:var(--soft); font-size:12.5px; line-height:1.35; margin-top:3px; }
 .row { display:grid; gap:12px; grid-template-columns:repeat(auto-fill,minmax(220px,1fr)); }
 .row.four { grid-template-columns:repeat(4,1fr); } .row.three { grid-template-columns:repeat(3,1fr); }
+.row.six { grid-template-columns:repeat(6,1fr); }
 .row.two { grid-template-columns:repeat(2,minmax(0,1fr)); align-items:start; }
 .row.one { grid-template-columns:1fr; }
 @media (max-width:760px) { .row.four { grid-template-columns:1fr 1fr; }
+  .row.six { grid-template-columns:repeat(3,1fr); }
   .row.two,.row.three { grid-template-columns:1fr; } }
 figure { margin:0; } figure img { display:block; width:100%; border-radius:8px; border:1px solid var(--line); }
 figcaption { color:var(--soft); font-size:12.5px; margin-top:5px; font-variant-numeric:tabular-nums; }
@@ -76,7 +78,7 @@ def figure(data: str, caption: str = "", free: bool = False) -> str:
 
 
 def row(items: list[str], kind: str = "") -> str:
-    """Figures beside each other; `kind` two, three or four fixes their number."""
+    """Figures beside each other; `kind` two, three, four or six fixes their number."""
     return f'<div class="row {kind}">{"".join(items)}</div>' if items else ""
 
 

@@ -8,6 +8,7 @@ from maquette.app.page import page, section
 from maquette.app.sections import (
     capture_section,
     curves_section,
+    masks_section,
     mesh_section,
     poses_section,
     read_scores,
@@ -40,6 +41,11 @@ def write_report(workspace: Workspace, side: int = 300) -> Path:
             "The capture",
             "Photos with the object's outline and the object sphere; below, the cameras around the sparse points.",
             capture_section(workspace, capture),
+        ),
+        section(
+            "Coarse masks",
+            "What the fields start from; the photos that agree least with the others first.",
+            masks_section(workspace, capture),
         ),
         section("Renders beside photos", which, renders_section(workspace, capture, scores)),
         section("Poses", "The mesh where the estimate puts it.", poses_section(workspace, scores)),

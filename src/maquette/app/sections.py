@@ -11,8 +11,8 @@ from maquette.app.page import figure, notes, row, table, tile
 from maquette.app.pictures import around_sphere, as_data, as_film, fit, turning, with_mask, with_pose, with_sphere
 from maquette.data.errors import InputError
 from maquette.data.images import list_photos, read_labels, read_mask, read_photo, resize_area
-from maquette.data.jsonio import from_plain, read_json
-from maquette.data.records import Capture, PoseEstimate, View
+from maquette.data.jsonio import from_plain, read_json, read_record
+from maquette.data.records import Capture, MaskRecords, PoseEstimate, View
 from maquette.data.workspace import STAGES, Workspace
 from maquette.geometry.transforms import apply, inverse
 from maquette.render.mesh import Mesh, MeshRenderer, load_mesh
@@ -58,6 +58,24 @@ def capture_section(workspace: Workspace, capture: Capture, count: int = 8) -> s
         pictures.append(figure(as_data(photo), f"{view.name}{held}{source}"))
     plots = [f'<div class="card">{camera_plot(_scene(capture), azimuth=a)}</div>' for a in (0.5, 2.1)]
     return row(pictures, "four") + '<div style="height:12px"></div>' + row(plots, "two")
+
+
+def masks_section(workspace: Workspace, capture: Capture, most: int = 60) -> str:
+    """A contact sheet: the learnt photos around the sphere with their coarse masks, the most doubtful first."""
+    if not (workspace.masks / "masks.json").exists():
+        return ""
+    records = read_record(workspace.masks / "masks.json", MaskRecords).photos
+    views = {view.name: view for view in capture.learnt}
+    pictures = []
+    for record in sorted((r for r in records if r.photo in views), key=lambda r: r.agreement)[:most]:
+        view, path = views[record.photo], workspace.coarse_mask(record.photo)
+        if not path.exists():
+            continue
+        photo = with_mask(fit(read_photo(workspace.photo(view.name)), 640), read_mask(path))
+        seen = fit(around_sphere(photo, capture.sphere, view.camera, view.cam_from_world), 160)
+        said = "no object found" if record.share == 0 else f"agreement {record.agreement:.2f}"
+        pictures.append(figure(as_data(seen, 75), f"{view.name}: {said}, {record.source}"))
+    return row(pictures, "six")
 
 
 def _best_mask(workspace: Workspace, view: View) -> tuple[np.ndarray | None, str]:

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from sklearn.cluster import MiniBatchKMeans
 
+from maquette.masks.crops import Crop
+from maquette.masks.dense import Extractor, at_cells, at_pixels
 from maquette.masks.features import appearance
 
 
@@ -29,6 +31,27 @@ def joint_clusters(
             label[v] = np.asarray(means.predict(np.ascontiguousarray(d[v])))
         labels.append(label)
     return labels
+
+
+def voting_clusters(
+    crops: Sequence[Crop], extract: Extractor, count: int, with_appearance: bool, seed: int
+) -> list[Int[np.ndarray, "size size"]]:
+    """Joint labels of all photos' pixels; -1 where a photo is not.
+
+    `with_appearance` gives every pair of a network's cluster and a colour's cluster a label of its own: count^2
+    of them, so that either can tell apart what the other cannot.
+    """
+    dense = [extract(crop.pixels) for crop in crops]
+    valid = [at_cells(crop.valid, d) for crop, d in zip(crops, dense, strict=True)]
+    cells = joint_clusters([d.descriptors for d in dense], valid, count, seed)
+    labels = [
+        np.where(crop.valid, at_pixels(cell, d, *crop.valid.shape), -1)
+        for crop, cell, d in zip(crops, cells, dense, strict=True)
+    ]
+    if not with_appearance:
+        return labels
+    colours = joint_clusters([appearance(c.pixels) for c in crops], [c.valid for c in crops], count, seed)
+    return [np.where((a >= 0) & (b >= 0), a * count + b, -1) for a, b in zip(labels, colours, strict=True)]
 
 
 def photo_clusters(

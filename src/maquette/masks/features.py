@@ -1,14 +1,8 @@
-"""Dense descriptors of a photo: what clusters are made of. A network's features fit the same hole."""
-
-from collections.abc import Callable
+"""Descriptors that need no weights. A network's fit the same hole: `dense.py` says what it is."""
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
-
-Extractor = Callable[[UInt8[np.ndarray, "height width 3"]], Float[np.ndarray, "row column feature"]]
-"""Photo in, descriptors on a regular grid out. Cell (r, c) of an R x C grid lies at pixel
-((c + .5) W / C, (r + .5) H / R) of the photo; clustering compares descriptors by Euclidean distance."""
 
 
 def appearance(pixels: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "row column feature"]:
@@ -22,9 +16,6 @@ def appearance(pixels: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray,
     lightness = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[..., 0]
     contrast = [_deviation(lightness, sigma) for sigma in (2.0, 5.0)]
     return np.concatenate([lab * [0.5, 1.0, 1.0], 0.5 * np.stack(contrast, -1)], -1).astype(np.float32)
-
-
-EXTRACTORS: dict[str, Extractor] = {"appearance": appearance}
 
 
 def _deviation(image: Float[np.ndarray, "height width"], sigma: float) -> Float[np.ndarray, "height width"]:

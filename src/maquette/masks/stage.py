@@ -1,13 +1,13 @@
 """The stage `masks`: cameras and photos in, per photo a coarse foreground mask and a label map out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 import tyro
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
@@ -17,23 +17,34 @@ from maquette.data.progress import Stopwatch, say, track
 from maquette.data.records import Capture, MaskRecords, PhotoMask, View
 from maquette.data.workspace import Workspace, begin_stage
 from maquette.geometry.support import supporting_plane
-from maquette.masks.clusters import joint_clusters, photo_clusters
+from maquette.masks.clusters import photo_clusters, voting_clusters
+from maquette.masks.cosegment import NO_LABEL, CosegmentConfig, cosegment
 from maquette.masks.crops import Crop, crop_photo, paste_mask
-from maquette.masks.features import EXTRACTORS
-from maquette.masks.hull import make_voxels
-from maquette.masks.voting import largest_parts, vote
-
-NO_LABEL = 255
+from maquette.masks.dense import Extractor
+from maquette.masks.extractors import FeatureName, device_named, load_extractor
+from maquette.masks.hull import Voxels, make_voxels
+from maquette.masks.voting import Vote, common_hull, largest_parts, vote
 
 
 @dataclass(frozen=True)
 class MasksConfig:
-    """Coarse masks and label maps without labels or downloaded weights."""
+    """Coarse masks and label maps without labels; by default without downloaded weights too."""
 
     source: Annotated[Literal["find", "given", "mix"], tyro.conf.arg(name="masks", prefix_name=False)] = "find"
     """find: from geometry and appearance. given: what came with the photos. mix: given where there are any."""
-    features: Literal["appearance"] = "appearance"
-    """What clusters are made of."""
+    method: Literal["vote", "cosegment"] = "vote"
+    """vote: clusters of all photos and their common hull. cosegment: what pairs of photos share, as published."""
+    features: FeatureName = "appearance"
+    """What clusters are made of. appearance: colour, no weights. dino, dinov2: from the hub, or --masks.weights."""
+    weights: str | None = None
+    """The network's weights: a file, a folder, or a name on the hub."""
+    stride: int | None = None
+    """Pixels between descriptors of dino and dinov2; half a patch by default."""
+    with_appearance: bool = False
+    """Join a network's clusters with clusters of colour when voting."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where a network runs."""
+    cosegmentation: Annotated[CosegmentConfig, tyro.conf.arg(name="")] = field(default_factory=CosegmentConfig)
     clusters: int = 20
     """Clusters over all photos, for voting."""
     photo_clusters: int = 24
@@ -68,12 +79,14 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
     inputs = {"cameras": workspace.cameras}
     if request.source != "find":
         inputs["given"] = workspace.given_masks
+    if request.weights is not None and Path(request.weights).exists():
+        inputs["weights"] = Path(request.weights)
     stage = begin_stage(workspace.masks, request, inputs, overwrite)
     if stage.complete:
         say(f"masks: complete in {stage.final}")
         return MasksResult(stage.final, (), 0.0)
     say(f"masks: {request.source} for {len(capture.learnt)} photos")
-    found = _found_masks(workspace, capture, request) if request.source != "given" else {}
+    found, maps = _found_masks(workspace, capture, request) if request.source != "given" else ({}, {})
     for folder in ("coarse", "clusters"):
         (stage.partial / folder).mkdir()
     records = []
@@ -81,11 +94,13 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
         mask, record = _choose(workspace, view, found, request.source)
         stem = f"{Path(view.name).stem}.png"
         write_image(stage.partial / "coarse" / stem, mask)
-        write_image(stage.partial / "clusters" / stem, _label_map(workspace, capture, view, request))
+        labels = maps[view.name] if view.name in maps else _label_map(workspace, capture, view, request)
+        write_image(stage.partial / "clusters" / stem, labels)
         records.append(record)
     _refuse_empty(records)
     write_json(stage.partial / "masks.json", MaskRecords(tuple(records)))
-    stage.commit(watch.seconds, seed=request.seed)
+    device = "cpu" if request.features == "appearance" else device_named(request.device).type
+    stage.commit(watch.seconds, device, request.seed)
     doubtful = [r.photo for r in records if r.agreement < 0.6]
     mean = float(np.mean([r.agreement for r in records]))
     say(f"masks: agreement {mean:.2f} between photos, {watch.seconds:.0f} s")
@@ -96,8 +111,9 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
 
 def _found_masks(
     workspace: Workspace, capture: Capture, request: MasksConfig
-) -> dict[str, tuple[Bool[np.ndarray, "height width"], float]]:
-    """Masks at photo size and their agreement, by photo name."""
+) -> tuple[dict[str, tuple[Bool[np.ndarray, "height width"], float]], dict[str, UInt8[np.ndarray, "height width"]]]:
+    """By photo name: masks at photo size and their agreement, and label maps where the method makes its own."""
+    extract = load_extractor(request.features, request.weights, request.stride, device_named(request.device))
     views, crops = [], []
     for view in track(capture.learnt, "crops", len(capture.learnt)):
         pixels = read_photo(workspace.photo(view.name))
@@ -110,20 +126,33 @@ def _found_masks(
             f"the object sphere is in sight of only {len(crops)} photos; at least three must show it. "
             "Mark the object with --box PHOTO x0 y0 x1 y1."
         )
-    descriptors = [EXTRACTORS[request.features](crop.pixels) for crop in crops]
-    labels = joint_clusters(descriptors, [crop.valid for crop in crops], request.clusters, request.seed)
     plane = None
     if capture.up_world is not None:
         plane = supporting_plane(capture.points.world, np.array(capture.up_world), capture.sphere)
     voxels = make_voxels(crops, capture.sphere, plane, request.voxels)
-    voted = vote(crops, labels, voxels, request.voxels, request.rounds, request.grabcut)
+    voted, labels = _voted(crops, extract, voxels, request)
     found = {}
     for view, crop, mask, hull in zip(views, crops, voted.masks, voted.hulls, strict=True):
         agreement = float((mask & hull).sum() / max(1, (mask | hull).sum()))
-        # The hull is coarse: what GrabCut took just beyond it stays, what lies farther off goes.
-        allowed = cv2.dilate(hull.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-        found[view.name] = (_paste(largest_parts(mask & allowed, 0.1), crop, view), agreement)
-    return found
+        if request.method == "vote":
+            # The hull is coarse: what GrabCut took just beyond it stays, what lies farther off goes.
+            mask = largest_parts(mask & (cv2.dilate(hull.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0), 0.1)
+        found[view.name] = (_paste(mask, crop, view), agreement)
+    return found, {v.name: _paste_labels(m, c, v) for v, c, m in zip(views, crops, labels, strict=False)}
+
+
+def _voted(
+    crops: list[Crop], extract: Extractor, voxels: Voxels, request: MasksConfig
+) -> tuple[Vote, list[UInt8[np.ndarray, "size size"]]]:
+    """Masks, their common hull's silhouettes and, where the method makes them, label maps."""
+    if request.method == "vote":
+        joint = request.with_appearance and request.features != "appearance"
+        labels = voting_clusters(crops, extract, request.clusters, joint, request.seed)
+        return vote(crops, labels, voxels, request.voxels, request.rounds, request.grabcut), []
+    segments = cosegment(crops, extract, request.cosegmentation, request.seed)
+    masks = [segment.mask for segment in segments]
+    support, _ = common_hull(voxels, masks, [crop.valid for crop in crops], request.crop, request.voxels)
+    return Vote(masks, [s.numpy() > 0.5 for s in support]), [segment.labels for segment in segments]
 
 
 def _paste(mask: Bool[np.ndarray, "size size"], crop: Crop, view: View) -> Bool[np.ndarray, "height width"]:
@@ -158,6 +187,10 @@ def _label_map(workspace: Workspace, capture: Capture, view: View, request: Mask
     if crop is None:
         return np.full(pixels.shape[:2], NO_LABEL, np.uint8)
     labels = np.where(crop.valid, photo_clusters(crop.pixels, request.photo_clusters, request.seed), NO_LABEL)
+    return _paste_labels(labels.astype(np.uint8), crop, view)
+
+
+def _paste_labels(labels: UInt8[np.ndarray, "size size"], crop: Crop, view: View) -> np.ndarray:
     # Labels are shifted by one for pasting, so that what lies outside the window becomes NO_LABEL.
     shifted = np.where(labels == NO_LABEL, 0.0, labels + 1.0)
     pasted = paste_mask(shifted, crop, view.camera.width, view.camera.height, nearest=True).astype(np.int64)

@@ -1,0 +1,115 @@
+"""Every dense extractor by its name on the command line. Loading reads weights; importing reads nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from maquette.data.errors import InputError
+from maquette.masks.dense import Dense, Extractor
+from maquette.masks.features import appearance
+from maquette.masks.squeezenet import load_squeezenet, squeezenet_descriptors
+from maquette.masks.vit import VisionTransformer
+from maquette.masks.weights import load_vit
+
+FeatureName = Literal["appearance", "dino", "dinov2", "squeezenet"]
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SALIENT_HEADS = (0, 2, 4, 5)
+"""Heads of DINO ViT-S/8 that attend to things; 1 and 3 attend to what is behind them."""
+
+
+def load_extractor(name: FeatureName, weights: str | None, stride: int | None, device: torch.device) -> Extractor:
+    """The extractor with its weights loaded. Raises InputError where weights or stride do not fit it."""
+    return LOADERS[name](weights, stride, device)
+
+
+def load_appearance(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
+    """Colour and contrast of every pixel; there is nothing to load."""
+    if weights is not None:
+        raise InputError("--masks.weights is given, but --masks.features appearance uses none; name the features.")
+    return lambda pixels: Dense(appearance(pixels), 0.5, 1.0)
+
+
+def load_dino(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
+    """ViT-S/8 of DINO, patches every 4 pixels."""
+    model = load_vit(weights, "facebook/dino-vits8")
+    return vit_extractor(model, stride or model.shape.patch // 2, device)
+
+
+def load_dinov2(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
+    """ViT-S/14 of DINOv2, patches every 7 pixels."""
+    model = load_vit(weights, "facebook/dinov2-small")
+    return vit_extractor(model, stride or model.shape.patch // 2, device)
+
+
+def load_small_network(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
+    """SqueezeNet from an .npz."""
+    if weights is None:
+        raise InputError("--masks.features squeezenet needs --masks.weights FILE.npz, its ImageNet weights.")
+    loaded = {name: tensor.to(device) for name, tensor in load_squeezenet(Path(weights)).items()}
+    return lambda pixels: squeezenet_descriptors(loaded, pixels)
+
+
+LOADERS: dict[FeatureName, Callable[[str | None, int | None, torch.device], Extractor]] = {
+    "appearance": load_appearance,
+    "dino": load_dino,
+    "dinov2": load_dinov2,
+    "squeezenet": load_small_network,
+}
+
+
+def vit_extractor(model: VisionTransformer, stride: int, device: torch.device) -> Extractor:
+    """Directions of the last block's keys, and for ViT-S/8 what [CLS] attends to.
+
+    The latter is read, as published, from the picture at half its size, without overlap. Memory grows with the
+    number of cells, not with its square.
+
+    Raises InputError for a stride that does not divide the patch.
+    """
+    patch = model.shape.patch
+    if stride < 1 or patch % stride:
+        fitting = ", ".join(str(s) for s in range(1, patch + 1) if patch % s == 0)
+        raise InputError(f"--masks.stride {stride} does not divide the patch of {patch} pixels; use {fitting}.")
+    model = model.to(device)
+    attends = patch == 8 and model.shape.heads == 6 and not model.shape.layer_scale
+
+    def extract(pixels: UInt8[np.ndarray, "height width 3"]) -> Dense:
+        if min(pixels.shape[:2]) < 2 * patch:
+            raise InputError(f"pictures of {pixels.shape[1]} x {pixels.shape[0]} are too small; see --masks.crop.")
+        keys, _ = model(normalised(pixels, device), stride)
+        saliency = None
+        if attends:
+            height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+            half = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+            coarse = cls_saliency(model(normalised(half, device), patch)[1])
+            saliency = F.interpolate(coarse[None, None], keys.shape[:2])[0, 0].cpu().numpy()
+        return Dense(F.normalize(keys, dim=-1).cpu().numpy(), patch / 2, float(stride), saliency)
+
+    return extract
+
+
+def cls_saliency(attention: Float[Tensor, "6 row column"]) -> Float[Tensor, "row column"]:
+    """Mean attention of the heads that attend to things, stretched to 0..1."""
+    mean = attention[list(SALIENT_HEADS)].mean(0)
+    low, high = mean.min(), mean.max()
+    return (mean - low) / (high - low).clamp(min=1e-12)
+
+
+def normalised(pixels: UInt8[np.ndarray, "height width 3"], device: torch.device) -> Float[Tensor, "1 3 h w"]:
+    """ImageNet's mean and deviation taken out."""
+    image = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
+    mean, deviation = (torch.tensor(v, device=device)[:, None, None] for v in (MEAN, DEVIATION))
+    return (image - mean) / deviation
+
+
+def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """`auto` is a GPU where torch sees one. Raises InputError where one is asked for and there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--masks.device cuda: torch sees no CUDA device here; use cpu or auto.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
