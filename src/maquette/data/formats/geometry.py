@@ -29,8 +29,7 @@ def rotation_of_value(value: Value) -> Float[np.ndarray, "3 3"]:
 
 def rigid_of_value(value: Value) -> Matrix4:
     """A rigid transform of 4 x 4 (or the upper 3 x 4) numbers. Raises FormatError for anything else."""
-    count = np.size(np.asarray(value.content, dtype=object)) if not isinstance(value.content, np.ndarray) else 0
-    small = np.shape(value.content) == (3, 4) or count == 12
+    small = isinstance(value.content, (list, np.ndarray)) and len(value.content) in (3, 12)
     matrix = value.array(3, 4) if small else value.array(4, 4)
     if not small and np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-4:
         raise value.error(f"the last row is {np.round(matrix[3], 4).tolist()}, expected 0 0 0 1")
@@ -155,3 +154,26 @@ def check_object_size(where: Value, diameter: float, unit: str, metres_per_unit:
         f"diameter {metres:.4g} m: {question}",
         f"this format counts in {unit}: multiply by {0.001 if other == 'millimetres' else 1000:g} when exporting",
     )
+
+
+def find_file(where: Value, folder: Path, name: str, endings: tuple[str, ...] = ("",)) -> Path:
+    """The file `name` of a folder, with one of the endings added. Raises FormatError where there is none."""
+    for ending in endings:
+        try:
+            if (path := folder / f"{name}{ending}").is_file():
+                return path
+        except (OSError, ValueError):
+            break
+    raise where.error(f"{name[:200]!r} is not in {folder}", "put the file there, or correct its name")
+
+
+def flat_name(name: str, taken: set[str]) -> str:
+    """A photo's name without its folders; with them (joined by _) where another photo has it already."""
+    parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
+    flat = parts[-1]
+    for part in reversed(parts[:-1]):
+        if flat not in taken:
+            break
+        flat = f"{part}_{flat}"
+    taken.add(flat)
+    return flat

@@ -6,15 +6,16 @@ Everything is in our conventions already: OpenCV cameras, pixel centres at one h
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 from maquette.data.errors import InputError
 from maquette.data.formats.colmap_model import ColmapModel
 from maquette.data.formats.door import Value, read_npy
-from maquette.data.images import read_mask
+from maquette.data.images import read_mask, read_photo
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4
@@ -22,10 +23,14 @@ from maquette.geometry.transforms import Matrix4
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask in a file: grey (or alpha, where there is one) above one half; `inverted`: the rest is meant."""
+    """A mask in a file, and which of its pixels it means.
+
+    white: grey (or alpha, where there is one) above one half. black: the rest. black border: of a photo padded
+    with black, what is black and reaches its border.
+    """
 
     path: Path
-    inverted: bool = False
+    meant: Literal["white", "black", "black border"] = "white"
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,18 @@ def capture_of(
 
 def read_given_mask(mask: MaskFile) -> Bool[np.ndarray, "height width"]:
     """What the mask means, true where it holds. Raises InputError where it cannot be decoded."""
+    if mask.meant == "black border":
+        return black_border(read_photo(mask.path))
     pixels = read_mask(mask.path)
-    return ~pixels if mask.inverted else pixels
+    return ~pixels if mask.meant == "black" else pixels
+
+
+def black_border(photo: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "height width"]:
+    """The padding of a photo: black pixels (to 2 of 255) that are joined to the photo's border by others."""
+    black = (photo.max(-1) <= 2).astype(np.uint8)
+    _, label = cv2.connectedComponents(black, connectivity=4)
+    edge = np.unique(np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]]))
+    return np.isin(label, edge[edge > 0])
 
 
 def read_depth(depth: DepthFile) -> Float[np.ndarray, "height width"]:
