@@ -157,8 +157,8 @@ def test_a_camera_json_survives_a_round_trip_and_integer_centres_get_a_half(tmp_
     ("content", "message"),
     [
         ({"model": "PINHOLE", "width": 4, "height": 4, "params": [1, 2, 3]}, "PINHOLE takes 4 parameters"),
-        ({"model": "MAGIC", "width": 4, "height": 4, "params": [1]}, "unknown camera model 'MAGIC'"),
-        ({"model": "PINHOLE"}, "KeyError 'params'"),
+        ({"model": "MAGIC", "width": 4, "height": 4, "params": [1]}, "camera model 'MAGIC' is not known"),
+        ({"model": "PINHOLE"}, "key 'params' is missing"),
         ({"model": "PINHOLE", "params": [], "pixel_centre": "corner"}, "pixel_centre is 'corner'"),
     ],
 )
@@ -198,7 +198,7 @@ def test_neus_cameras_project_as_their_own_matrices_half_a_pixel_on(tmp_path, rn
 
 def test_a_neus_file_that_is_none_is_named(tmp_path):
     (tmp_path / neus.FILE_NAME).write_bytes(b"PK nothing")
-    with pytest.raises(InputError, match="cannot be read as NeuS cameras"):
+    with pytest.raises(InputError, match=r"cannot be read as \.npz.*NeuS"):
         neus.read_neus(tmp_path / neus.FILE_NAME, [(640, 480)])
 
 

@@ -101,7 +101,7 @@ def rle_mask(value: Value) -> Bool[np.ndarray, "height width"]:
         raise value.key("size").error("expected height and width")
     height, width = (side.whole(1, LARGEST_SIDE) for side in sides)
     counts = value.key("counts")
-    runs = counts.array(-1, most=height * width).astype(np.int64)
+    runs = counts.array(-1, most=float(height * width)).astype(np.int64)
     if height * width > 1 << 28 or runs.min(initial=0) < 0 or runs.sum() != height * width:
         raise counts.error(f"the runs make {int(runs.sum())} pixels, the photo has {height} x {width}")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)

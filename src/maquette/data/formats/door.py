@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BufferedIOBase
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float
@@ -227,7 +228,7 @@ def read_npy(path: Path, cure: str = MAKE_AGAIN) -> Value:
         return replace(whole, content=_read_npy(file, size, whole))
 
 
-def _read_npy(file: BufferedIOBase, size: int, where: Value) -> np.ndarray:
+def _read_npy(file: IO[bytes] | BufferedIOBase, size: int, where: Value) -> np.ndarray:
     """An array whose header is checked against the bytes that are there before any memory is taken."""
     try:
         version = np.lib.format.read_magic(file)

@@ -160,9 +160,10 @@ def _is_4x4(matrix: Value) -> bool:
 
 
 def _has_alpha(path: Path) -> bool:
+    """Whether a photo has pixels that are not opaque."""
     try:
         with Image.open(path) as image:
-            return image.mode in ("RGBA", "LA")
+            return image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema()[0] < 255
     except Exception as error:  # bytes that may be anything, read by another's parser
         where = Value(None, path, "the image's header", "copy it again, or remove the frame")
         raise where.error(f"cannot be read as an image ({type(error).__name__})") from None

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float
 
 from maquette.data.formats.door import Value, read_npz
 from maquette.data.formats.geometry import lens_of, photo_size
@@ -104,7 +103,7 @@ def _view(index: int, value: Value, size: tuple[int, int]) -> NeusView:
 
 def write_neus(path: Path, views: list[tuple[Lens, Matrix4]], sphere: Sphere) -> None:
     """Write a cameras_sphere.npz of pinhole cameras, in the order of the sorted photos."""
-    arrays: dict[str, Float[np.ndarray, "4 4"]] = {}
+    arrays: dict = {}
     for index, (lens, cam_from_world) in enumerate(views):
         intrinsics = np.eye(4)
         intrinsics[:3, :3] = lens.pinhole.matrix
