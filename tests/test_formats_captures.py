@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from maquette.data.errors import FormatError, InputError
-from maquette.data.formats import colmap, foundationpose, llff, nerfpp, nerfstudio, neus, onepose
-from maquette.data.formats.geometry import flat_name, quaternion_of
+from maquette.data.formats import colmap, foundationpose, llff, nerfpp, nerfstudio, neus
+from maquette.data.formats.geometry import flat_name
 from maquette.data.formats.given import MaskFile, black_border, read_depth, read_given_mask
 from maquette.data.formats.readers import find_format, read_capture
 from maquette.data.formats.splits import split
 from maquette.data.images import write_image
 from maquette.geometry.lens import PARAMETERS, Lens
 from maquette.geometry.transforms import inverse, random_rotation, rigid
+from toy_folders import make_frames, make_onepose, make_record3d, make_tum
 from toy_formats import LENS, MIDDLE, POINTS, SIZE, assert_same_pixels, pixels_of, ring, text_of
 
 GL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -143,29 +144,9 @@ def test_foundationpose_survives_a_round_trip_and_cam_in_ob_is_the_camera_s_pose
         foundationpose.write(place, [*views, other])
 
 
-def write_raw_onepose(folder: Path, capture, rng) -> None:
-    world_from_obj = rigid(random_rotation(rng), np.array([0.3, -0.2, 0.5]))
-    video = cv2.VideoWriter(str(folder / onepose.VIDEO), cv2.VideoWriter.fourcc(*"mp4v"), 10, SIZE)
-    for photo in capture.photos:
-        video.write(cv2.imread(str(photo.path)))
-    video.release()
-    rows, frames = ["# time, x, y, z, qw, qx, qy, qz"], []
-    for index, photo in enumerate(capture.photos):
-        world_from_cam = world_from_obj @ inverse(photo.cam_from_world) @ GL
-        numbers = [0.1 * index, *world_from_cam[:3, 3], *quaternion_of(world_from_cam[:3, :3])]
-        rows.append(", ".join(repr(float(v)) for v in numbers))
-        wobble = 0.5 if index % 2 else -0.5
-        frames.append(f"{0.1 * index},{index},{70.0 + wobble},{72.0 - wobble},{30.5 + wobble},{24.5}")
-    box = [*world_from_obj[:3, 3], 0.2, 0.1, 0.2, *quaternion_of(world_from_obj[:3, :3])]
-    (folder / onepose.POSES).write_text("\n".join(rows))
-    (folder / onepose.FRAMES).write_text("# head\n" + "\n".join(frames) + "\n")
-    (folder / onepose.BOX).write_text("# box\n" + ",".join(repr(float(v)) for v in box) + "\n")
-
-
 def test_a_raw_onepose_sequence_has_the_box_as_its_world(tmp_path, rng):
-    (tmp_path / "seq").mkdir()
     capture = ring(tmp_path / "photos")
-    write_raw_onepose(tmp_path / "seq", capture, rng)
+    make_onepose(tmp_path / "seq", capture, rigid(random_rotation(rng), np.array([0.3, -0.2, 0.5])))
     assert find_format(tmp_path / "seq") == "onepose"
     read = read_capture(tmp_path / "seq")
     assert read.metric and read.sphere is not None and read.sphere.radius == pytest.approx(0.15)
@@ -197,18 +178,9 @@ def test_a_processed_onepose_sequence_ignores_the_black_borders_of_its_crops(tmp
 
 
 def test_a_tum_sequence_goes_together_by_time(tmp_path):
+    make_tum(tmp_path)
     capture = ring(tmp_path / "rgb", count=3)
-    (tmp_path / "depth").mkdir()
-    cv2.imwrite(str(tmp_path / "depth" / "d.png"), np.full((48, 64), 10000, np.uint16))
-    rows = []
-    for index, photo in enumerate(capture.photos[:2]):
-        pose = inverse(photo.cam_from_world)
-        w, x, y, z = quaternion_of(pose[:3, :3])
-        rows.append(" ".join(repr(float(v)) for v in (1305031102.0 + index + 0.01, *pose[:3, 3], x, y, z, w)))
-    (tmp_path / "groundtruth.txt").write_text("# ground truth\n" + "\n".join(rows))
-    names = [f"{1305031102.0 + index} rgb/{photo.name}" for index, photo in enumerate(capture.photos)]
-    (tmp_path / "rgb.txt").write_text("\n".join(names))
-    (tmp_path / "depth.txt").write_text("1305031102.0 depth/d.png\n")
+    (tmp_path / "camera.json").unlink()
     with pytest.raises(FormatError, match=r"does not say its camera.*camera\.json"):
         read_capture(tmp_path)
     camera = {"model": "PINHOLE", "width": 64, "height": 48, "params": [70.0, 72.0, 30.5, 24.5]}
@@ -220,16 +192,8 @@ def test_a_tum_sequence_goes_together_by_time(tmp_path):
 
 
 def test_a_record3d_export_has_k_by_columns_and_opengl_cameras(tmp_path):
-    capture = ring(tmp_path / "rgb", count=2)
-    poses = []
-    for index, photo in enumerate(capture.photos):
-        photo.path.rename(photo.path.with_name(f"{index}.png"))
-        pose = inverse(photo.cam_from_world) @ GL
-        w, x, y, z = quaternion_of(pose[:3, :3])
-        poses.append([x, y, z, w, *pose[:3, 3]])
-    k = [140.0, 0, 0, 0, 144.0, 0, 61.5, 49.5, 1.0]
-    content = {"K": k, "w": 128, "h": 96, "poses": poses}
-    (tmp_path / "metadata.json").write_text(json.dumps(content, default=float))
+    make_record3d(tmp_path)
+    capture = ring(tmp_path / "photos", count=2)
     read = read_capture(tmp_path)
     renamed = tuple(replace(p, name=f"{i}.png") for i, p in enumerate(capture.photos))
     assert_same_pixels(replace(capture, photos=renamed), read, atol=1e-9)
@@ -237,14 +201,8 @@ def test_a_record3d_export_has_k_by_columns_and_opengl_cameras(tmp_path):
 
 @pytest.mark.parametrize("name", ["frames", "neusurfemb"])
 def test_one_pose_file_a_frame_is_world_from_cam_unless_told(tmp_path, name):
-    capture = ring(tmp_path / "color", count=2)
-    (tmp_path / "pose").mkdir()
-    k = LENS.pinhole.matrix
-    k[:2, 2] -= 0.5
-    (tmp_path / "intrinsics.txt").write_text(text_of(k))
-    for photo in capture.photos:
-        pose = inverse(photo.cam_from_world) if name == "frames" else photo.cam_from_world
-        (tmp_path / "pose" / f"{photo.path.stem}.txt").write_text(text_of(pose))
+    make_frames(tmp_path, world_from_cam=name == "frames")
+    capture = ring(tmp_path / "photos", count=2)
     assert find_format(tmp_path) == "frames"
     assert_same_pixels(capture, read_capture(tmp_path, name), atol=1e-9)
 

@@ -11,6 +11,7 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from maquette.data.errors import FormatError
@@ -163,7 +164,7 @@ def _has_alpha(path: Path) -> bool:
     """Whether a photo has pixels that are not opaque."""
     try:
         with Image.open(path) as image:
-            return image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema()[0] < 255
+            return image.mode in ("RGBA", "LA") and int(np.asarray(image.getchannel("A")).min()) < 255
     except Exception as error:  # bytes that may be anything, read by another's parser
         where = Value(None, path, "the image's header", "copy it again, or remove the frame")
         raise where.error(f"cannot be read as an image ({type(error).__name__})") from None
