@@ -74,7 +74,7 @@ def read_capture(source: Path, name: Format | None = None, object_id: int | None
 
 
 def read_colmap(folder: Path) -> GivenCapture:
-    """A COLMAP model with its photos: beside it, or in images/ (photos/, ...); masks/NAME.png white = object.
+    """A COLMAP model with its photos, beside it or in images/; masks/ by NAME.jpg.png or NAME.png, white = object.
 
     Raises FormatError where model or photos are not there.
     """
@@ -117,8 +117,8 @@ def _with_mask(photo: GivenPhoto, folder: Path) -> GivenPhoto:
     stem = Path(photo.name).stem
     for name in ("masks", "mask"):
         if (folder / name).is_dir():
-            for ending in PHOTO_SUFFIXES:
-                if (path := folder / name / f"{stem}{ending}").is_file():
+            for candidate in (f"{photo.path.name}.png", *(f"{stem}{ending}" for ending in PHOTO_SUFFIXES)):
+                if (path := folder / name / candidate).is_file():
                     return replace(photo, mask=MaskFile(path))
     return photo
 
