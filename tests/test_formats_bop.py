@@ -12,9 +12,11 @@ from maquette.data.errors import FormatError
 from maquette.data.formats import bop, bop_models, bop_scene, bop_targets, bop_write
 from maquette.data.formats.door import Value
 from maquette.data.formats.given import MaskFile, read_depth
+from maquette.data.formats.object_sphere import sphere_of_boxes
 from maquette.data.formats.readers import find_format, read_capture
 from maquette.data.images import write_image
-from maquette.geometry.transforms import random_rotation, rigid
+from maquette.geometry.lens import Lens
+from maquette.geometry.transforms import apply, random_rotation, rigid
 from toy_formats import LENS, assert_same_pixels, ring
 
 
@@ -77,6 +79,21 @@ def test_one_object_of_a_scene_is_a_capture_in_metres_with_its_mask(tmp_path):
     assert read.photos[1].mask == MaskFile(tmp_path / "mask_visib" / "000001_000001.png")
     assert read.photos[0].depth is not None and np.allclose(read_depth(read.photos[0].depth), 0.7)
     assert_same_pixels(capture, read, atol=1e-6)
+
+
+def test_the_sphere_of_a_scene_s_object_is_as_large_as_it_is_seen():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(400, 3))
+    points *= 0.06 / np.linalg.norm(points, axis=-1, keepdims=True)
+    lens, seen = Lens("PINHOLE", 640, 480, (600.0, 610.0, 320.0, 240.0)), []
+    for _ in range(12):
+        pose = rigid(random_rotation(rng), np.array([0.1, -0.05, 0.8]))
+        pixels = lens.pinhole.project(apply(pose, points))
+        low, size = pixels.min(0), np.ptp(pixels, axis=0)
+        seen.append((lens, pose, (float(low[0]), float(low[1]), float(size[0]), float(size[1]))))
+    sphere = sphere_of_boxes(seen)
+    assert sphere is not None and 0.06 < sphere.radius < 0.075
+    assert sphere_of_boxes([]) is None
 
 
 def test_static_onboarding_joins_the_object_upright_and_upside_down(tmp_path):
@@ -197,4 +214,5 @@ def test_lmo_as_published_is_read(real_data):
     targets = bop_targets.read_targets(folder / "test_targets_bop19.json")
     assert {target.scene_id for target in targets} == {2}
     capture = read_capture(folder / "test" / "000002", object_id=12)
+    assert 0.145 / 2 < capture.sphere.radius < 0.145, "the diameter of object 12 is 0.1455 m"
     assert all(0.5 < np.linalg.norm(p.cam_from_world[:3, 3]) < 2 for p in capture.posed)

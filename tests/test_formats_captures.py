@@ -11,7 +11,7 @@ import pytest
 from maquette.data.errors import FormatError, InputError
 from maquette.data.formats import colmap, foundationpose, llff, nerfpp, nerfstudio, neus
 from maquette.data.formats.geometry import flat_name
-from maquette.data.formats.given import MaskFile, black_border, read_depth, read_given_mask
+from maquette.data.formats.given import DepthFile, MaskFile, black_border, read_depth, read_given_mask
 from maquette.data.formats.readers import find_format, read_capture
 from maquette.data.formats.splits import split
 from maquette.data.images import write_image
@@ -219,6 +219,17 @@ def test_a_colmap_model_finds_its_photos_in_folders_and_names_them_once(tmp_path
     assert [p.name for p in read.photos] == ["000000.png", "000001.png", "right_000000.png", "right_000001.png"]
     assert read.model is not None
     assert {i.name for i in read.model.images.values()} == {p.name for p in read.photos}
+
+
+def test_masks_and_depth_that_cannot_be_decoded_are_named(tmp_path):
+    (tmp_path / "mask.png").write_bytes(b"nothing")
+    with pytest.raises(FormatError, match=r"mask\.png, its pixels: cannot be decoded"):
+        read_given_mask(MaskFile(tmp_path / "mask.png"))
+    with pytest.raises(FormatError, match=r"mask\.png, its pixels: cannot be read as depth"):
+        read_depth(DepthFile(tmp_path / "mask.png", 0.001))
+    write_image(tmp_path / "rgb.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(FormatError, match=r"has the shape \[4, 4, 3\]"):
+        read_depth(DepthFile(tmp_path / "rgb.png", 0.001))
 
 
 def test_flat_names_take_as_many_folders_as_they_need():

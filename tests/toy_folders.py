@@ -23,6 +23,7 @@ from maquette.data.formats import (
     readers,
 )
 from maquette.data.formats.geometry import quaternion_of
+from maquette.data.images import write_image
 from maquette.geometry.lens import PARAMETERS, Lens
 from maquette.geometry.transforms import inverse, rigid
 from toy_formats import LENS, MIDDLE, SIZE, ring, text_of
@@ -54,6 +55,11 @@ def make_llff(folder: Path) -> None:
 
 def make_foundationpose(folder: Path) -> None:
     photos = ring(folder / "rgb", count=2).photos
+    (folder / "mask").mkdir()
+    for photo in photos:
+        mask = np.zeros((48, 64), bool)
+        mask[20:30, 25:40] = True
+        write_image(folder / "mask" / photo.name, mask)
     foundationpose.write(
         folder, [foundationpose.ReferenceView(p.path.stem, p.lens, p.cam_from_world) for p in photos]
     )

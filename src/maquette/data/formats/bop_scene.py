@@ -13,7 +13,9 @@ from maquette.data.formats.bop import MM
 from maquette.data.formats.door import Value, read_json_value
 from maquette.data.formats.geometry import photo_size, pinhole_of_matrix, rigid_of_parts
 from maquette.data.formats.given import DepthFile, GivenCapture, GivenPhoto, MaskFile, capture_of
+from maquette.data.formats.object_sphere import sphere_of_boxes
 from maquette.geometry.lens import Lens
+from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4
 
 PHOTO_FOLDERS = ("rgb", "gray")
@@ -178,7 +180,8 @@ def read(folder: Path, object_id: int | None = None) -> GivenCapture:
     """One object of a scene as a capture: the world is the object's model frame, in metres, and the mask its own.
 
     Of an onboarding folder, all sequences of the object together. Photos without a pose of the object stay
-    unposed. Where a photo shows it more than once, the most visible counts. Raises FormatError.
+    unposed. Where a photo shows it more than once, the most visible counts. The object sphere is known from the
+    boxes of its silhouettes. Raises FormatError.
     """
     folders = [folder] if (folder / "scene_camera.json").is_file() else _sequences(folder)
     if object_id is not None and len(folders) > 1:
@@ -198,7 +201,19 @@ def read(folder: Path, object_id: int | None = None) -> GivenCapture:
         if view.photo is not None
     ]
     files = [place / name for place in folders for name in ("scene_camera.json", "scene_gt.json")]
-    return capture_of(photos, True, files, where, object_id=chosen)
+    return capture_of(photos, True, files, where, _sphere(scenes, chosen), object_id=chosen)
+
+
+def _sphere(scenes: list[BopScene], object_id: int) -> Sphere | None:
+    """Around the object, by the boxes of its silhouettes; None where scene_gt_info.json is not there."""
+    seen = [
+        (view.lens, instance.cam_from_obj, instance.visibility.box_obj)
+        for scene in scenes
+        for view in scene.views.values()
+        for instance in view.instances
+        if instance.obj_id == object_id and instance.visibility is not None and view.lens is not None
+    ]
+    return sphere_of_boxes([(lens, pose, box) for lens, pose, box in seen if box is not None])
 
 
 def _photo(scene: BopScene, view: BopView, object_id: int, prefix: str) -> GivenPhoto:

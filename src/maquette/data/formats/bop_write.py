@@ -8,6 +8,7 @@ from jaxtyping import Bool
 
 from maquette.data.formats.bop import MM
 from maquette.data.formats.bop_scene import BopView, BopVisibility
+from maquette.data.formats.object_sphere import box_of
 from maquette.data.jsonio import write_json
 from maquette.geometry.lens import Lens
 from maquette.geometry.transforms import Matrix4
@@ -52,15 +53,6 @@ def visibility_of(
     return BopVisibility(
         box_of(silhouette), box_of(visible), whole, int(silhouette.sum()), seen, seen / whole if whole else 0.0
     )
-
-
-def box_of(mask: Bool[np.ndarray, "height width"]) -> tuple[float, float, float, float] | None:
-    """x, y, width, height of a mask's pixels; None for an empty one."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return None
-    x, y = int(columns[0]), int(rows[0])
-    return float(x), float(y), float(columns[-1] - x + 1), float(rows[-1] - y + 1)
 
 
 def _camera(view: BopView) -> dict[str, object]:

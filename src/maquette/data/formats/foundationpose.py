@@ -14,7 +14,8 @@ from jaxtyping import Float
 from maquette.data.errors import InputError
 from maquette.data.formats.door import Value, read_matrix
 from maquette.data.formats.geometry import check_object_size, photo_size, pinhole_of_matrix, rigid_of_value
-from maquette.data.formats.given import DepthFile, GivenCapture, GivenPhoto, MaskFile, capture_of
+from maquette.data.formats.given import DepthFile, GivenCapture, GivenPhoto, MaskFile, capture_of, read_given_mask
+from maquette.data.formats.object_sphere import box_of, sphere_of_boxes
 from maquette.data.images import list_photos
 from maquette.geometry.lens import Lens
 from maquette.geometry.transforms import Matrix4, inverse
@@ -70,7 +71,15 @@ def read(folder: Path) -> GivenCapture:
                 DepthFile(depth, 0.001) if depth else None,
             )
         )
-    return capture_of(photos, True, [place / "K.txt", place / "cam_in_ob"], where)
+    seen = [
+        (photo.lens, photo.cam_from_world, box)
+        for photo in photos
+        if photo.mask is not None and (box := box_of(read_given_mask(photo.mask))) is not None
+    ]
+    sphere = sphere_of_boxes(
+        [(lens, pose, box) for lens, pose, box in seen if lens is not None and pose is not None]
+    )
+    return capture_of(photos, True, [place / "K.txt", place / "cam_in_ob"], where, sphere)
 
 
 def check_mesh(path: Path, vertices: Float[np.ndarray, "vertex 3"]) -> None:

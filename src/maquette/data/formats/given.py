@@ -11,6 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from PIL import Image
 
 from maquette.data.errors import InputError
 from maquette.data.formats.colmap_model import ColmapModel
@@ -103,10 +104,14 @@ def capture_of(
 
 
 def read_given_mask(mask: MaskFile) -> Bool[np.ndarray, "height width"]:
-    """What the mask means, true where it holds. Raises InputError where it cannot be decoded."""
-    if mask.meant == "black border":
-        return black_border(read_photo(mask.path))
-    pixels = read_mask(mask.path)
+    """What the mask means, true where it holds. Raises FormatError where it cannot be decoded."""
+    try:
+        if mask.meant == "black border":
+            return black_border(read_photo(mask.path))
+        pixels = read_mask(mask.path)
+    except (InputError, Image.DecompressionBombError):
+        where = Value(None, mask.path, "its pixels", "copy it again, or leave this mask away")
+        raise where.error("cannot be decoded as an image") from None
     return ~pixels if mask.meant == "black" else pixels
 
 
@@ -119,18 +124,19 @@ def black_border(photo: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray,
 
 
 def read_depth(depth: DepthFile) -> Float[np.ndarray, "height width"]:
-    """Depth in the capture's unit; 0 where nothing was measured. Raises InputError for what is no depth."""
+    """Depth in the capture's unit; 0 where nothing was measured. Raises FormatError for what is no depth."""
+    where = Value(None, depth.path, "its pixels", "expected a 16-bit PNG or a .npy with one channel")
     if depth.path.suffix.lower() == ".npy":
         value = read_npy(depth.path)
         stored = np.asarray(value.content)
     else:
         if not depth.path.exists():
-            raise InputError(f"{depth.path} is missing")
+            raise where.error("is missing")
         read = cv2.imread(str(depth.path), cv2.IMREAD_UNCHANGED)
         if read is None:
-            raise InputError(f"{depth.path} cannot be read as depth; expected a 16-bit PNG or a .npy")
+            raise where.error("cannot be read as depth")
         stored = read
     if stored.ndim != 2:
-        raise InputError(f"{depth.path} has the shape {list(stored.shape)}; depth has one channel")
+        raise where.error(f"has the shape {list(stored.shape)}")
     values = stored.astype(np.float64) * depth.units_per_value
     return np.where(np.isfinite(values) & (values > 0), values, 0.0)
