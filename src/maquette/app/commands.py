@@ -30,6 +30,7 @@ def load(name: str) -> Callable[..., None]:
         "poses": _poses,
         "scores": _scores,
         "report": _report,
+        "export": _export,
         "studio": _studio,
         "demo": _demo,
     }[name]()
@@ -135,6 +136,21 @@ def _report() -> Callable[..., None]:
         print(write_report(Workspace(folder)))
 
     return report
+
+
+def _export() -> Callable[..., None]:
+    from maquette.recipes import export as recipe
+
+    def export(
+        folder: Folder,
+        to: Annotated[Path, arg(metavar="OUT", help="The folder to write.")],
+        export: Annotated[recipe.ExportConfig, Unnamed],
+        overwrite: Overwrite = False,
+    ) -> None:
+        """Photos, cameras, masks and object of a workspace in another program's format."""
+        recipe.export(Workspace(folder), to, export, overwrite)
+
+    return export
 
 
 def _studio() -> Callable[..., None]:

@@ -27,13 +27,14 @@ COMMANDS = {
     "poses": "photos + estimator -> where the object is in each",
     "scores": "predictions + truth -> numbers",
     "report": "everything a workspace holds -> report.html",
+    "export": "photos, cameras, masks and object in another program's format (BOP, COLMAP, nerfstudio, ...)",
     "studio": "make a capture of our own, with all its truth",
     "demo": "make a capture, run everything on it, estimate poses, score them, write the report",
 }
 _GROUPS = (
     ("everything at once", ("demo", "run")),
     ("stages, one after the other", ("cameras", "masks", "fields", "asset", "estimator")),
-    ("using and judging the result", ("poses", "scores", "report")),
+    ("using and judging the result", ("poses", "scores", "report", "export")),
     ("making photos", ("studio",)),
 )
 

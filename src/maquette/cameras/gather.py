@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,20 +10,32 @@ import numpy as np
 from jaxtyping import UInt8
 
 from maquette.cameras.exif import lies_as_displayed
-from maquette.cameras.sources import Source
+from maquette.cameras.sources import PhotoFile, Source, select
 from maquette.cameras.undistort import bends, undistort_photo
 from maquette.cameras.video import choose_frames, read_frames
 from maquette.data.errors import InputError
-from maquette.data.images import list_photos, read_mask, read_photo, write_image
+from maquette.data.formats.given import GivenCapture, MaskFile, read_given_mask
+from maquette.data.images import list_photos, read_photo, write_image
 from maquette.data.jsonio import read_json, write_json
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
 
 
-def gather_photos(photos: Iterable[Path], folder: Path) -> tuple[Path, ...]:
-    """The photos, copied under their own names."""
+def gather_photos(photos: Iterable[PhotoFile], folder: Path) -> tuple[Path, ...]:
+    """The photos, copied under their names."""
     folder.mkdir(parents=True, exist_ok=True)
-    return tuple(Path(shutil.copyfile(photo, folder / photo.name)) for photo in photos)
+    return tuple(Path(shutil.copyfile(photo.path, folder / photo.name)) for photo in photos)
+
+
+def gather_given_frames(given: GivenCapture, frames: str | None, folder: Path) -> tuple[Path, ...]:
+    """The frames of a video whose cameras are known, as photos, in order; `frames` chooses among them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = {photo.frame_idx: photo for photo in select(given.photos, frames) if photo.frame_idx is not None}
+    paths = []
+    for frame_idx, frame in read_frames(given.photos[0].path, np.array(sorted(chosen))):
+        paths.append(folder / chosen[frame_idx].name)
+        write_image(paths[-1], frame)
+    return tuple(paths)
 
 
 def gather_frames(video: Path, count: int, folder: Path) -> tuple[Path, ...]:
@@ -82,9 +94,9 @@ def write_undistorted(photo: Path, lens: Lens, camera: Camera, target: Path) -> 
     return pixels
 
 
-def write_given_mask(mask: Path, lens: Lens, camera: Camera, target: Path) -> None:
+def write_given_mask(mask: MaskFile, lens: Lens, camera: Camera, target: Path) -> None:
     """A mask that came with a photo, brought to the size of the photo and undistorted as it was."""
-    pixels = read_mask(mask).astype(np.uint8) * 255
+    pixels = read_given_mask(mask).astype(np.uint8) * 255
     if pixels.shape != (lens.height, lens.width):
         pixels = cv2.resize(pixels, (lens.width, lens.height), interpolation=cv2.INTER_LINEAR)
     if bends(lens):
@@ -93,7 +105,9 @@ def write_given_mask(mask: Path, lens: Lens, camera: Camera, target: Path) -> No
     write_image(target, pixels > 127)
 
 
-def find_masks(folder: Path | None, photos: tuple[Path, ...], all_photos: tuple[Path, ...]) -> dict[str, Path]:
+def find_masks(
+    folder: Path | None, photos: Sequence[Path], all_photos: Sequence[Path | PhotoFile]
+) -> dict[str, Path]:
     """The given mask of each photo name: by stem, else, where there are as many masks as photos, by order."""
     if folder is None:
         return {}

@@ -1,32 +1,53 @@
 """What a SOURCE is: a folder of photos, a video, or a capture whose cameras are known already."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from maquette.cameras.video import VIDEO_SUFFIXES
 from maquette.data.errors import InputError
-from maquette.data.formats import colmap, keyframes, neus
+from maquette.data.formats.colmap import ColmapModel
+from maquette.data.formats.given import GivenCapture
+from maquette.data.formats.readers import Format, find_format, read_capture
 from maquette.data.images import PHOTO_SUFFIXES, list_photos, read_photo
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4
 
-Kind = Literal["photos", "video", "colmap", "neus", "keyframes"]
+Kind = Literal["photos", "video"] | Format
+FormatChoice = Literal["photos"] | Format
 PHOTO_FOLDERS = ("photos", "images", "image", "rgb")
 MASK_FOLDERS = ("masks", "mask")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Posed:
-    """Cameras that came with the photos, by photo name; `metric` says that their world is in metres."""
+    """Cameras that came with the photos, by photo name; `metric` says that their world is in metres.
+
+    `held_out` are the photos that the source itself keeps for scoring.
+    """
 
     lenses: dict[str, Lens]
     cam_from_world: dict[str, Matrix4]
     metric: bool = False
     sphere: Sphere | None = None
-    model: colmap.ColmapModel | None = None
+    model: ColmapModel | None = None
+    held_out: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A photo where it lies, and the file name under which the workspace knows it."""
+
+    name: str
+    path: Path
+
+    @property
+    def stem(self) -> str:
+        return Path(self.name).stem
 
 
 @dataclass(frozen=True)
@@ -35,38 +56,54 @@ class Source:
 
     root: Path
     kind: Kind
-    photos: tuple[Path, ...] = ()
+    photos: tuple[PhotoFile, ...] = ()
     video: Path | None = None
-    poses: Path | None = None
     masks: Path | None = None
     truth: Path | None = None
+    given: GivenCapture | None = None
 
-    def inputs(self, chosen: tuple[Path, ...]) -> dict[str, Path]:
+    def inputs(self, chosen: tuple[PhotoFile, ...]) -> dict[str, Path]:
         """What a result depends on, for the stage's hashes: the chosen photos or the video, and what came along."""
-        found = {f"photo {path.name}": path for path in chosen}
-        others = {"video": self.video, "poses": self.poses, "masks": self.masks, "truth": self.truth}
-        return found | {name: path for name, path in others.items() if path is not None}
+        found = {f"photo {photo.name}": photo.path for photo in chosen}
+        others = {"video": self.video, "masks": self.masks, "truth": self.truth}
+        found |= {name: path for name, path in others.items() if path is not None}
+        if self.given is not None:
+            found |= {f"cameras {path.name}": path for path in self.given.files}
+            names = {photo.name for photo in chosen}
+            for photo in self.given.photos:
+                if photo.mask is not None and self.masks is None and photo.name in names:
+                    found[f"mask of {photo.name}"] = photo.mask.path
+        return found
 
 
-def find_source(source: Path) -> Source:
-    """Look at a path. Raises InputError where there is nothing to reconstruct from."""
-    if not source.exists():
+def find_source(source: Path, name: FormatChoice | None = None, object_id: int | None = None) -> Source:
+    """Look at a path. Raises InputError where there is nothing to reconstruct from.
+
+    `name` says the format, and `object_id` the object, where looking is not enough.
+    """
+    form = find_format(source) if name is None else None if name == "photos" else name
+    if not source.exists() and form is None:
         raise InputError(f"{source} does not exist; give a folder of photos, a video or a posed capture.")
-    if source.is_file():
+    if source.is_file() and form is None:
         if source.suffix.lower() in PHOTO_SUFFIXES:
             raise InputError(f"{source} is one photo; give the folder of all photos of the object, or a video.")
         return Source(source, "video", video=source)
-    photos = _photos_of(source)
     truth = source / "truth.json"
-    kind, poses = _poses_of(source)
-    masks = next((source / name for name in MASK_FOLDERS if (source / name).is_dir()), None)
-    return Source(source, kind, photos, None, poses, masks, truth if truth.exists() else None)
+    masks = next((source / folder for folder in MASK_FOLDERS if (source / folder).is_dir()), None)
+    true = truth if truth.exists() else None
+    if form is None:
+        photos = tuple(PhotoFile(path.name, path) for path in _photos_of(source))
+        return Source(source, "photos", photos, None, masks, true)
+    given = read_capture(source, form, object_id)
+    video = next((photo.path for photo in given.photos if photo.frame_idx is not None), None)
+    photos = () if video else tuple(PhotoFile(photo.name, photo.path) for photo in given.photos)
+    return Source(source, form, photos, video, masks, true, given)
 
 
-def select(photos: tuple[Path, ...], frames: str | None) -> tuple[Path, ...]:
+def select(photos: Sequence[T], frames: str | None) -> tuple[T, ...]:
     """The slice A:B:C of the photos. Raises InputError for something that is no slice or leaves nothing."""
     if frames is None:
-        return photos
+        return tuple(photos)
     try:
         parts = [int(part) if part.strip() else None for part in frames.split(":")]
         if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] is not None and parts[2] < 1):
@@ -75,18 +112,18 @@ def select(photos: tuple[Path, ...], frames: str | None) -> tuple[Path, ...]:
         raise InputError(
             f"--frames {frames!r} is not a slice; write START:STOP or START:STOP:STEP, as in 0:80:2."
         ) from None
-    chosen = photos[slice(*parts)]
+    chosen = tuple(photos[slice(*parts)])
     if not chosen:
         raise InputError(f"--frames {frames} leaves none of the {len(photos)} photos.")
     return chosen
 
 
-def check_names(photos: tuple[Path, ...]) -> None:
+def check_names(photos: tuple[PhotoFile, ...]) -> None:
     """Raises InputError where two photos differ only in their ending: masks and renders go by the stem."""
-    count = Counter(path.stem for path in photos)
-    for path in photos:
-        if count[path.stem] > 1:
-            same = ", ".join(sorted(p.name for p in photos if p.stem == path.stem))
+    count = Counter(photo.stem for photo in photos)
+    for photo in photos:
+        if count[photo.stem] > 1:
+            same = ", ".join(sorted(p.name for p in photos if p.stem == photo.stem))
             raise InputError(f"{same} have one name and differ only in the ending; rename or remove all but one.")
 
 
@@ -105,32 +142,19 @@ def check_photos(photos: tuple[Path, ...]) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def read_poses(source: Source, sizes: dict[str, tuple[int, int]]) -> Posed | None:
-    """The cameras that came with a source, None for plain photos and videos; `sizes` of all photos as displayed."""
-    if source.poses is None:
+def posed_of(given: GivenCapture | None) -> Posed | None:
+    """The cameras that came with a source by photo name, None for plain photos and videos."""
+    if given is None:
         return None
-    if source.kind == "neus":
-        names = [path.name for path in source.photos]
-        views, sphere = neus.read_neus(source.poses, [sizes[name] for name in names])
-        lenses = {names[v.index]: v.lens for v in views}
-        return Posed(lenses, {names[v.index]: v.cam_from_world for v in views}, sphere=sphere)
-    if source.kind == "keyframes":
-        lens, poses = keyframes.read_keyframes(source.poses)
-        by_name = {path.name: poses[path.stem] for path in source.photos if path.stem in poses}
-        return Posed(dict.fromkeys(by_name, lens), by_name, metric=True)
-    model = colmap.read_model(source.poses)
-    by_name = {Path(image.name).name: image for image in model.images.values()}
-    lenses = {name: model.cameras[image.camera_id] for name, image in by_name.items()}
-    return Posed(lenses, {name: image.cam_from_world for name, image in by_name.items()}, model=model)
-
-
-def _poses_of(source: Path) -> tuple[Kind, Path | None]:
-    if (source / keyframes.FILE_NAME).exists():
-        return "keyframes", source / keyframes.FILE_NAME
-    if (source / neus.FILE_NAME).exists():
-        return "neus", source / neus.FILE_NAME
-    model = colmap.find_model(source)
-    return ("colmap", model) if model else ("photos", None)
+    known = {photo.name: photo for photo in given.posed if photo.lens is not None}
+    return Posed(
+        {name: photo.lens for name, photo in known.items() if photo.lens is not None},
+        {name: photo.cam_from_world for name, photo in known.items() if photo.cam_from_world is not None},
+        given.metric,
+        given.sphere,
+        given.model,
+        frozenset(photo.name for photo in given.photos if photo.held_out),
+    )
 
 
 def _photos_of(source: Path) -> tuple[Path, ...]:

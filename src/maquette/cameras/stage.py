@@ -21,6 +21,7 @@ from maquette.data.captures import load_capture, save_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
 from maquette.data.formats.colmap import ColmapModel, write_model
+from maquette.data.formats.given import MaskFile
 from maquette.data.jsonio import to_plain
 from maquette.data.progress import Stopwatch, say, steps, track
 from maquette.data.records import Capture, View
@@ -41,7 +42,11 @@ class CamerasConfig:
     """Where the photos come from, and what is known of them."""
 
     source: Annotated[Path, tyro.conf.Positional]
-    """A folder of photos, a video, or a posed capture (COLMAP model, NeuS, keyframes)."""
+    """A folder of photos, a video, or a capture with cameras (COLMAP, nerfstudio, NeuS, BOP, ...)."""
+    format: sources.FormatChoice | None = None
+    """What SOURCE is, where looking is not enough; `photos` finds the cameras anew."""
+    object: int | None = None
+    """The object's id in a source that holds several (BOP)."""
     frames: str | None = None
     """Take only START:STOP:STEP of the sorted photos, as in 0:80:2."""
     holdout: int | None = None
@@ -92,7 +97,7 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
     """Fill `capture/` and `cameras/`. Raises InputError for everything a person can mend."""
     watch = Stopwatch()
     checks.check_options(request.holdout, request.size)
-    source = sources.find_source(request.source)
+    source = sources.find_source(request.source, request.format, request.object)
     chosen = sources.select(source.photos, request.frames) if source.photos else ()
     inputs = source.inputs(chosen) | ({"camera": request.camera} if request.camera else {})
     asked = to_plain(replace(request, source=Path(), camera=None))
@@ -102,7 +107,9 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
 
     beside = workspace.capture.with_name(".capture.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    if source.video is not None:
+    if source.given is not None and source.video is not None:
+        photos = gather.gather_given_frames(source.given, request.frames, beside / "photos")
+    elif source.video is not None:
         frames = gather.gather_frames(source.video, request.video_frames, beside / "photos")
         photos = sources.select(frames, request.frames)
     else:
@@ -110,10 +117,10 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
         photos = gather.gather_photos(chosen, beside / "photos")
     checks.check_count(len(photos), request.source, request.frames)
     sizes = sources.check_photos(photos)
-    checks.check_box(request.box, sizes, checks.held_out(list(sizes), request.holdout))
-    posed = sources.read_poses(source, sources.check_photos(source.photos) if source.kind == "neus" else sizes)
+    posed = sources.posed_of(source.given)
+    checks.check_box(request.box, sizes, _held_out(request, posed, list(sizes)))
     if posed is not None and request.size is not None and posed.metric:
-        raise InputError(f"the cameras in {source.poses} are in metres already; leave --size out.")
+        raise InputError(f"the cameras in {source.root} are in metres already; leave --size out.")
     shots = _lenses(request, photos, sizes, posed)
     model, shots = _reconstruct(request, shots, posed, stage)
     capture = _assemble(request, model, shots, posed, list(sizes), stage)
@@ -130,10 +137,15 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
 def _bring_along(source: Source, photos: tuple[Path, ...], shots: list[_Shot], capture_folder: Path) -> None:
     """Masks and truth that came with the photos; masks are undistorted as their photos were."""
     lens_of = {shot.name: shot.lens for shot in shots}
-    for name, mask in gather.find_masks(source.masks, photos, source.photos).items():
-        if name in lens_of:
-            target = capture_folder / "masks" / f"{Path(name).stem}.png"
-            gather.write_given_mask(mask, lens_of[name], undistorted_camera(lens_of[name]), target)
+    given = () if source.given is None else source.given.photos
+    beside = gather.find_masks(source.masks, photos, source.photos)
+    masks = {name: MaskFile(path) for name, path in beside.items()} | {p.name: p.mask for p in given if p.mask}
+    ignored = {p.name: p.ignore for p in given if p.ignore}
+    for kind, files in (("masks", masks), ("ignore", ignored)):
+        for name, mask in files.items():
+            if name in lens_of:
+                target = capture_folder / kind / f"{Path(name).stem}.png"
+                gather.write_given_mask(mask, lens_of[name], undistorted_camera(lens_of[name]), target)
     if source.truth is not None:
         gather.copy_truth(source.truth, capture_folder / "truth")
     gather.note_source(capture_folder, source)
@@ -222,7 +234,7 @@ def _assemble(
 ) -> Capture:
     """Undistort the photos of the model and put the capture together; the object is located last."""
     shots = sorted(shots, key=lambda shot: shot.name)
-    held_out = checks.held_out(names, request.holdout)
+    held_out = _held_out(request, posed, names)
     by_name = {Path(image.name).name: image for image in model.images.values()}
     images = [by_name[shot.colmap_name] for shot in shots]
     views = tuple(
@@ -249,6 +261,13 @@ def _assemble(
         else None,
     )
     return _with_object(request, capture, posed)
+
+
+def _held_out(request: CamerasConfig, posed: Posed | None, names: list[str]) -> set[str]:
+    """The photos that are never learnt from: as asked, else as the source itself has it."""
+    if request.holdout is not None or posed is None:
+        return checks.held_out(names, request.holdout)
+    return set(names) & posed.held_out
 
 
 def _undistorted_box(request: CamerasConfig, shots: list[_Shot]) -> tuple[str, PixelBox] | None:

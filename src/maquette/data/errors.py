@@ -1,4 +1,6 @@
-"""The one error that speaks to the person at the keyboard."""
+"""The one error that speaks to the person at the keyboard, and its kind for files of others' formats."""
+
+from pathlib import Path
 
 
 class InputError(Exception):
@@ -6,3 +8,14 @@ class InputError(Exception):
 
     The command line prints the message alone and exits with 2.
     """
+
+
+class FormatError(InputError):
+    """A file of a foreign format cannot be used: which `path`, the `place` in it, the problem, and the `cure`."""
+
+    def __init__(self, path: Path, place: str, problem: str, cure: str) -> None:
+        super().__init__(f"{path}, {place}: {problem}. {cure[:1].upper()}{cure[1:].rstrip('.')}.")
+        self.path = path
+        self.place = place
+        self.problem = problem
+        self.cure = cure

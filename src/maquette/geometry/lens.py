@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from maquette.geometry import distortion
 from maquette.geometry.camera import Camera
 
 # model -> names of its parameters, in COLMAP's order; f stands for fx and fy.
@@ -22,6 +23,25 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "OPENCV_FISHEYE": ("fx", "fy", "cx", "cy", "k1", "k2", "k3", "k4"),
     "SIMPLE_RADIAL_FISHEYE": ("f", "cx", "cy", "k1"),
     "RADIAL_FISHEYE": ("f", "cx", "cy", "k1", "k2"),
+    "FOV": ("fx", "fy", "cx", "cy", "omega"),
+    "THIN_PRISM_FISHEYE": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "sx1", "sy1"),
+    "RAD_TAN_THIN_PRISM_FISHEYE": (
+        *("fx", "fy", "cx", "cy", "k0", "k1", "k2", "k3", "k4", "k5", "p0", "p1", "s0", "s1", "s2", "s3"),
+    ),
+    "SIMPLE_DIVISION": ("f", "cx", "cy", "k"),
+    "DIVISION": ("fx", "fy", "cx", "cy", "k"),
+    "SIMPLE_FISHEYE": ("f", "cx", "cy"),
+    "FISHEYE": ("fx", "fy", "cx", "cy"),
+    "EUCM": ("fx", "fy", "cx", "cy", "alpha", "beta"),
+}
+# Families with a formula of their own; those with FISHEYE in their name are `fisheye`, all others `rational`.
+_FAMILIES = {
+    "FOV": distortion.fov,
+    "THIN_PRISM_FISHEYE": distortion.thin_prism_fisheye,
+    "RAD_TAN_THIN_PRISM_FISHEYE": distortion.rad_tan_thin_prism_fisheye,
+    "SIMPLE_DIVISION": distortion.division,
+    "DIVISION": distortion.division,
+    "EUCM": distortion.eucm,
 }
 
 
@@ -57,25 +77,9 @@ class Lens:
         return Camera(self.width, self.height, *focal, self.value("cx"), self.value("cy"))
 
     def distort(self, slopes: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
-        """Slopes (x/z, y/z) of rays as the lens shows them.
-
-        Source: OpenCV, "Camera calibration and 3D reconstruction" (rational model); Kannala and Brandt 2006
-        for the fisheye models.
-        """
-        x, y = slopes[..., 0], slopes[..., 1]
-        r2 = x * x + y * y
-        k1, k2, k3, k4 = (self.value(name) for name in ("k1", "k2", "k3", "k4"))
-        if "FISHEYE" in self.model:
-            r = np.sqrt(r2)
-            theta2 = (theta := np.arctan(r)) ** 2
-            bent = theta * (1 + theta2 * (k1 + theta2 * (k2 + theta2 * (k3 + theta2 * k4))))
-            return slopes * np.where(r > 1e-12, bent / np.maximum(r, 1e-12), 1.0)[..., None]
-        k5, k6, p1, p2 = (self.value(name) for name in ("k5", "k6", "p1", "p2"))
-        radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-        tangential = np.stack(
-            [2 * p1 * x * y + p2 * (r2 + 2 * x * x), p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], axis=-1
-        )
-        return slopes * radial[..., None] + tangential
+        """Slopes (x/z, y/z) of rays as the lens shows them; formulas and sources in `geometry.distortion`."""
+        bend = _FAMILIES.get(self.model, distortion.fisheye if "FISHEYE" in self.model else distortion.rational)
+        return bend(slopes, self.value)
 
     def pixels(self, slopes: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
         """Pixels of the distorted photo at which rays of these slopes (x/z, y/z) arrive."""
@@ -110,4 +114,6 @@ class Lens:
     @property
     def is_pinhole(self) -> bool:
         """Whether straight lines stay straight."""
-        return "FISHEYE" not in self.model and all(self.value(k) == 0 for k in PARAMETERS["FULL_OPENCV"][4:])
+        straight = {"cx", "cy", "f", "fx", "fy"} | ({"beta"} if self.model == "EUCM" else set())
+        others = (v for name, v in zip(PARAMETERS[self.model], self.params, strict=True) if name not in straight)
+        return "FISHEYE" not in self.model and all(value == 0 for value in others)

@@ -6,15 +6,17 @@ here); both are separated by spaces. Source: BOP toolkit, docs/bop_challenge_201
 
 import csv
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from maquette.data.errors import InputError
-from maquette.geometry.transforms import Matrix4, rigid
+from maquette.data.formats.door import Value, read_text, row_of
+from maquette.data.formats.geometry import rigid_of_parts
+from maquette.geometry.transforms import Matrix4
 
 HEADER = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
+CURE = f"expected {','.join(HEADER)} with 9 numbers in R and 3 in t, in millimetres"
+MM = 0.001
 
 
 @dataclass(frozen=True)
@@ -39,32 +41,44 @@ def write_results(path: Path, results: list[BopResult], metres_per_unit: float =
             rotation = " ".join(repr(float(v)) for v in result.cam_from_obj[:3, :3].ravel())
             translation = " ".join(repr(float(v) * 1000 * metres_per_unit) for v in result.cam_from_obj[:3, 3])
             ids = (result.scene_id, result.im_id, result.obj_id)
-            writer.writerow([*ids, repr(result.score), rotation, translation, repr(result.seconds)])
+            writer.writerow([*ids, repr(float(result.score)), rotation, translation, repr(float(result.seconds))])
     os.replace(beside, path)
 
 
 def read_results(path: Path) -> list[BopResult]:
-    """The estimates of a results file, with or without its header. Raises InputError that names the line."""
-    if not path.exists():
-        raise InputError(f"{path} is missing")
+    """The estimates of a results file, with or without its header. Raises FormatError that names the line."""
+    whole = Value(None, path, cure=CURE)
     results = []
-    with open(path, newline="") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            if not row or tuple(row) == HEADER:
-                continue
-            try:
-                results.append(_parse(row))
-            except ValueError as error:
-                raise InputError(
-                    f"{path}, line {number}: {error}; expected {','.join(HEADER)} with 9 numbers in R and 3 in t"
-                ) from None
+    for number, line in enumerate(read_text(path, CURE).splitlines(), 1):
+        columns = [column.strip().strip('"') for column in line.split(",")]
+        if line.strip() and tuple(columns) != HEADER:
+            results.append(_parse(whole.at(f"line {number}", line), columns))
     return results
 
 
-def _parse(row: list[str]) -> BopResult:
-    if len(row) != len(HEADER):
-        raise ValueError(f"{len(row)} columns instead of {len(HEADER)}")
-    scene_id, im_id, obj_id = (int(value) for value in row[:3])
-    rotation = np.array(row[4].split(), float).reshape(3, 3)
-    translation = np.array(row[5].split(), float).reshape(3) / 1000
-    return BopResult(scene_id, im_id, obj_id, float(row[3]), rigid(rotation, translation), float(row[6]))
+def check_times(path: Path, results: list[BopResult]) -> None:
+    """Raises FormatError where the rows of one photo disagree on its time, which BOP's server refuses."""
+    times: dict[tuple[int, int], set[float]] = defaultdict(set)
+    for result in results:
+        times[result.scene_id, result.im_id].add(round(result.seconds, 6))
+    for (scene_id, im_id), seconds in times.items():
+        if len(seconds) > 1:
+            raise Value(None, path, f"scene {scene_id}, image {im_id}").error(
+                f"its rows name {len(seconds)} different times", "time is of the whole photo: write one, or -1"
+            )
+
+
+def _parse(row: Value, columns: list[str]) -> BopResult:
+    if len(columns) != len(HEADER):
+        raise row.error(f"{len(columns)} columns instead of {len(HEADER)}")
+    parts = {name: row.at(name, text) for name, text in zip(HEADER, columns, strict=True)}
+    rotation = parts["R"].at("numbers", row_of(parts["R"], 9))
+    translation = parts["t"].at("numbers", row_of(parts["t"], 3) * MM)
+    return BopResult(
+        parts["scene_id"].whole(most=2**31),
+        parts["im_id"].whole(most=2**31),
+        parts["obj_id"].whole(most=2**31),
+        parts["score"].number(most=1e30),
+        rigid_of_parts(rotation, translation),
+        parts["time"].number(),
+    )

@@ -4,35 +4,39 @@
 "integer" (OpenCV's, and the default where nothing is said) gets half a pixel added here.
 """
 
-from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
-from maquette.data.errors import InputError
 from maquette.data.formats.colmap import read_cameras
-from maquette.data.jsonio import read_json, write_json
+from maquette.data.formats.door import Value, read_json_value
+from maquette.data.formats.geometry import lens_of
+from maquette.data.jsonio import write_json
 from maquette.geometry.lens import PARAMETERS, Lens
+
+CURE = (
+    "a camera file is a camera.json or a COLMAP cameras.txt; "
+    'expected {"model": "PINHOLE", "width": ..., "height": ..., "params": [fx, fy, cx, cy]}'
+)
 
 
 def read_camera(path: Path) -> Lens:
-    """A camera.json, or the one camera of a COLMAP cameras.txt / cameras.bin. Raises InputError otherwise."""
+    """A camera.json, or the one camera of a COLMAP cameras.txt / cameras.bin. Raises FormatError otherwise."""
     if not path.exists():
-        raise InputError(f"the camera file {path} does not exist; give a camera.json or a COLMAP cameras.txt.")
+        raise Value(None, path, cure=CURE).error("does not exist")
     if path.suffix in (".txt", ".bin"):
         cameras = read_cameras(path)
         if len(cameras) != 1:
-            raise InputError(
-                f"{path} holds {len(cameras)} cameras; --camera takes a file with the one of these photos."
+            raise Value(None, path, "its cameras").error(
+                f"it holds {len(cameras)} cameras", "--camera takes a file with the one of these photos"
             )
         return next(iter(cameras.values()))
-    content = read_json(path)
-    try:
-        return _lens(cast(dict, content))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a camera file: {type(error).__name__} {error}. "
-            'Expected {"model": "PINHOLE", "width": ..., "height": ..., "params": [fx, fy, cx, cy]}.'
-        ) from None
+    content = read_json_value(path, CURE)
+    centre = content.record().get("pixel_centre", "integer")
+    if centre not in ("integer", "half"):
+        raise content.error(f'pixel_centre is {str(centre)[:40]!r}, expected "integer" or "half"')
+    params = tuple(param.number() for param in content.key("params").each("param"))
+    size = content.key("width").whole(), content.key("height").whole()
+    model = content.key("model").text()
+    return lens_of(content, model, *size, params, shift=0.5 if centre == "integer" else 0.0)
 
 
 def write_camera(path: Path, lens: Lens) -> None:
@@ -40,16 +44,3 @@ def write_camera(path: Path, lens: Lens) -> None:
     names = " ".join(PARAMETERS[lens.model])
     record = {"model": lens.model, "width": lens.width, "height": lens.height, "params": lens.params}
     write_json(path, {**record, "param_names": names, "pixel_centre": "half"})
-
-
-def _lens(content: dict) -> Lens:
-    centre = content.get("pixel_centre", "integer")
-    if centre not in ("integer", "half"):
-        raise ValueError(f'pixel_centre is {centre!r}, expected "integer" or "half"')
-    params = tuple(float(p) for p in content["params"])
-    lens = Lens(str(content["model"]), int(content["width"]), int(content["height"]), params)
-    if centre == "half":
-        return lens
-    names = PARAMETERS[lens.model]
-    moved = tuple(p + 0.5 if name in ("cx", "cy") else p for name, p in zip(names, params, strict=True))
-    return replace(lens, params=moved)

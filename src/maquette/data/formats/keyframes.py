@@ -1,38 +1,54 @@
 """Keyframes: `keyframes.json` with rgb/, mask/ and depth/ beside it.
 
 One pinhole camera for all, with pixel centres on whole numbers (half a pixel is added here), and
-`world_from_cam` per frame in metres. The frame's name is the photo's without its ending.
+`world_from_cam` per frame in metres. The frame's name is the photo's without its ending. Depth is stored 10 000 to
+the metre.
 """
 
 from pathlib import Path
-from typing import cast
 
-import numpy as np
-
-from maquette.data.errors import InputError
-from maquette.data.jsonio import read_json
+from maquette.data.formats.door import Value, read_json_value
+from maquette.data.formats.geometry import lens_of, rigid_of_value
+from maquette.data.formats.given import DepthFile, GivenCapture, GivenPhoto, MaskFile, capture_of
+from maquette.data.images import list_photos
 from maquette.geometry.lens import Lens
-from maquette.geometry.transforms import Matrix4, inverse, nearest_rotation, rigid
+from maquette.geometry.transforms import Matrix4, inverse
 
 FILE_NAME = "keyframes.json"
+CURE = "this is not a keyframes file as expected: camera (fx fy cx cy width height) and frames (world_from_cam)"
+
+
+def find(folder: Path) -> bool:
+    return (folder / FILE_NAME).is_file()
+
+
+def read(folder: Path) -> GivenCapture:
+    """The capture of a folder. Raises FormatError."""
+    lens, poses = read_keyframes(folder / FILE_NAME)
+    where = Value(None, folder / FILE_NAME, "'frames'", CURE)
+    if not (folder / "rgb").is_dir():
+        raise where.error("no folder rgb/ is beside it", "put the photos into rgb/")
+    photos = []
+    for photo in list_photos(folder / "rgb"):
+        mask, depth = folder / "mask" / f"{photo.stem}.png", folder / "depth" / f"{photo.stem}.png"
+        photos.append(
+            GivenPhoto(
+                photo.name,
+                photo,
+                lens,
+                poses.get(photo.stem),
+                MaskFile(mask) if mask.is_file() else None,
+                depth=DepthFile(depth, 0.0001) if depth.is_file() else None,
+            )
+        )
+    return capture_of(photos, True, [folder / FILE_NAME], where)
 
 
 def read_keyframes(path: Path) -> tuple[Lens, dict[str, Matrix4]]:
-    """The camera and cam_from_world (rigid, metres) by frame name. Raises InputError for what does not fit."""
-    try:
-        content = cast(dict, read_json(path))
-        camera = content["camera"]
-        params = (camera["fx"], camera["fy"], camera["cx"] + 0.5, camera["cy"] + 0.5)
-        lens = Lens("PINHOLE", int(camera["width"]), int(camera["height"]), tuple(float(p) for p in params))
-        poses = {
-            name: _cam_from_world(np.array(f["world_from_cam"], float)) for name, f in content["frames"].items()
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not a keyframes file: {type(error).__name__} {error}.") from None
-    return lens, poses
-
-
-def _cam_from_world(world_from_cam: np.ndarray) -> Matrix4:
-    if world_from_cam.shape != (4, 4):
-        raise ValueError(f"world_from_cam is {world_from_cam.shape}, expected 4x4")
-    return inverse(rigid(nearest_rotation(world_from_cam[:3, :3]), world_from_cam[:3, 3]))
+    """The camera and cam_from_world (rigid, metres) by frame name. Raises FormatError for what does not fit."""
+    content = read_json_value(path, CURE)
+    camera = content.key("camera")
+    params = tuple(camera.key(name).number() for name in ("fx", "fy", "cx", "cy"))
+    lens = lens_of(camera, "PINHOLE", camera.key("width").whole(), camera.key("height").whole(), params, shift=0.5)
+    frames = content.key("frames").items()
+    return lens, {name: inverse(rigid_of_value(frame.key("world_from_cam"))) for name, frame in frames}

@@ -1,0 +1,128 @@
+"""FoundationPose's reference views: `K.txt`, rgb/, mask/, depth_enhanced/, cam_in_ob/ and model/model.obj.
+
+`cam_in_ob` is the camera's pose in the object's frame (obj_from_cam, OpenCV axes); metres, depth in 16-bit
+millimetres, white = object, pixel centres on whole numbers; the mesh is centred and in metres. Usually inside
+`ob_0000001/`. Source: FoundationPose, bundlesdf/run_nerf.py and its readme.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from maquette.data.errors import InputError
+from maquette.data.formats.door import Value, read_matrix
+from maquette.data.formats.geometry import check_object_size, photo_size, pinhole_of_matrix, rigid_of_value
+from maquette.data.formats.given import DepthFile, GivenCapture, GivenPhoto, MaskFile, capture_of, read_given_mask
+from maquette.data.formats.object_sphere import box_of, sphere_of_boxes
+from maquette.data.images import list_photos
+from maquette.geometry.lens import Lens
+from maquette.geometry.transforms import Matrix4, inverse
+
+CURE = "copy the file again; expected FoundationPose's reference views"
+DEPTH_FOLDERS = ("depth_enhanced", "depth")
+MASK_FOLDERS = ("mask", "mask_refined", "masks")
+FARTHEST = 50.0
+
+
+@dataclass(frozen=True)
+class ReferenceView:
+    """What is written of one photo beside its picture and mask."""
+
+    stem: str
+    lens: Lens
+    cam_from_obj: Matrix4
+
+
+def find(folder: Path) -> bool:
+    return _place(folder) is not None
+
+
+def read(folder: Path) -> GivenCapture:
+    """The capture of a folder with reference views; the world is the object's frame. Raises FormatError."""
+    place = _place(folder) or folder
+    where = Value(None, place / "cam_in_ob", cure=CURE)
+    if not (place / "rgb").is_dir():
+        raise Value(None, place / "rgb", cure=CURE).error("is missing")
+    k = read_matrix(place / "K.txt", 3, 3, cure=CURE)
+    photos = []
+    for photo in list_photos(place / "rgb"):
+        pose = place / "cam_in_ob" / f"{photo.stem}.txt"
+        cam_from_obj = None
+        if pose.exists():
+            value = read_matrix(pose, 4, 4, cure=CURE)
+            cam_from_obj = inverse(rigid_of_value(value))
+            if np.linalg.norm(cam_from_obj[:3, 3]) > FARTHEST:
+                distance = np.linalg.norm(cam_from_obj[:3, 3])
+                raise value.error(
+                    f"the object is {distance:.4g} m away: is this in millimetres?", "export it in metres"
+                )
+        lens = pinhole_of_matrix(k, photo_size(photo), shift=0.5)
+        mask, depth = _beside(place, MASK_FOLDERS, photo), _beside(place, DEPTH_FOLDERS, photo)
+        photos.append(
+            GivenPhoto(
+                photo.name,
+                photo,
+                lens,
+                cam_from_obj,
+                MaskFile(mask) if mask else None,
+                None,
+                DepthFile(depth, 0.001) if depth else None,
+            )
+        )
+    seen = [
+        (photo.lens, photo.cam_from_world, box)
+        for photo in photos
+        if photo.mask is not None and (box := box_of(read_given_mask(photo.mask))) is not None
+    ]
+    sphere = sphere_of_boxes(
+        [(lens, pose, box) for lens, pose, box in seen if lens is not None and pose is not None]
+    )
+    return capture_of(photos, True, [place / "K.txt", place / "cam_in_ob"], where, sphere)
+
+
+def check_mesh(path: Path, vertices: Float[np.ndarray, "vertex 3"]) -> None:
+    """Raises FormatError where a mesh is not in metres, or its origin lies outside its box."""
+    where = Value(None, path, "its vertices", "export the mesh in metres, centred")
+    if len(vertices) == 0 or not np.isfinite(vertices).all():
+        raise where.error("holds no vertices, or some that are not numbers")
+    low, high = vertices.min(0), vertices.max(0)
+    check_object_size(where, float(np.linalg.norm(high - low)), "metres", 1.0)
+    if (low > 0).any() or (high < 0).any():
+        raise where.error("the origin lies outside the mesh's box; FoundationPose wants it in the middle")
+
+
+def write(folder: Path, views: list[ReferenceView]) -> None:
+    """Write K.txt, select_frames.yml and cam_in_ob/; photos, masks and mesh are the caller's to write.
+
+    Raises InputError where the photos have different cameras: the layout has one K.
+    """
+    lenses = {view.lens for view in views}
+    if len(lenses) != 1 or not (lens := next(iter(lenses))).is_pinhole:
+        raise InputError(
+            f"FoundationPose's layout has one pinhole camera for all photos, but these have {len(lenses)}; "
+            "give photos of one camera, or export another format."
+        )
+    k = lens.pinhole.matrix
+    k[:2, 2] -= 0.5
+    (folder / "cam_in_ob").mkdir(parents=True, exist_ok=True)
+    _write_matrix(folder / "K.txt", k)
+    for view in views:
+        _write_matrix(folder / "cam_in_ob" / f"{view.stem}.txt", inverse(view.cam_from_obj))
+    frames = "".join(f"- {view.stem}\n" for view in views)
+    (folder / "select_frames.yml").write_text(frames, encoding="utf-8")
+
+
+def _write_matrix(path: Path, matrix: Float[np.ndarray, "row column"]) -> None:
+    path.write_text("".join(f"{' '.join(repr(float(v)) for v in row)}\n" for row in matrix), encoding="utf-8")
+
+
+def _place(folder: Path) -> Path | None:
+    inside = sorted(folder.glob("ob_*"))[:1] if folder.is_dir() else []
+    return next((p for p in (folder, *inside) if (p / "K.txt").is_file() and (p / "cam_in_ob").is_dir()), None)
+
+
+def _beside(place: Path, names: tuple[str, ...], photo: Path) -> Path | None:
+    candidates = (place / name / f"{photo.stem}{end}" for name in names for end in (".png", ".jpg", ".npy"))
+    return next((path for path in candidates if path.is_file()), None)

@@ -1,0 +1,142 @@
+"""What every reader returns: photos with the cameras, masks and depth that came with them.
+
+Everything is in our conventions already: OpenCV cameras, pixel centres at one half, lengths in metres where
+`metric`. Masks and depth stay files until they are needed; how their values are meant stands beside them.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+from maquette.data.errors import InputError
+from maquette.data.formats.colmap_model import ColmapModel
+from maquette.data.formats.door import Value, read_npy
+from maquette.data.images import read_mask, read_photo
+from maquette.geometry.lens import Lens
+from maquette.geometry.sphere import Sphere
+from maquette.geometry.transforms import Matrix4
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask in a file, and which of its pixels it means.
+
+    white: grey (or alpha, where there is one) above one half. black: the rest. black border: of a photo padded
+    with black, what is black and reaches its border.
+    """
+
+    path: Path
+    meant: Literal["white", "black", "black border"] = "white"
+
+
+@dataclass(frozen=True)
+class DepthFile:
+    """Depth along the optical axis (z, not distance) in a 16-bit PNG or a .npy; 0 says nothing was measured."""
+
+    path: Path
+    units_per_value: float
+    """World units (metres where the capture is metric) of one stored count."""
+
+
+@dataclass(frozen=True)
+class GivenPhoto:
+    """One photo. `name` is unique among the photos and a file name; `cam_from_world` None: not posed.
+
+    `frame_idx` is the frame of a video where `path` is one. `mask` is true on the object, `ignore` where
+    a pixel says nothing (padding, a moving thing).
+    """
+
+    name: str
+    path: Path
+    lens: Lens | None
+    cam_from_world: Matrix4 | None
+    mask: MaskFile | None = None
+    ignore: MaskFile | None = None
+    depth: DepthFile | None = None
+    frame_idx: int | None = None
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class GivenCapture:
+    """Photos sorted by name; `metric` says that the world is in metres.
+
+    `files` are those the cameras were read from. `model` holds sparse points where there are some; its images
+    go by the photos' names.
+    """
+
+    photos: tuple[GivenPhoto, ...]
+    metric: bool
+    files: tuple[Path, ...]
+    sphere: Sphere | None = None
+    model: ColmapModel | None = None
+    object_id: int | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def posed(self) -> tuple[GivenPhoto, ...]:
+        return tuple(photo for photo in self.photos if photo.cam_from_world is not None)
+
+
+def capture_of(
+    photos: list[GivenPhoto],
+    metric: bool,
+    files: list[Path],
+    where: Value,
+    sphere: Sphere | None = None,
+    model: ColmapModel | None = None,
+    object_id: int | None = None,
+) -> GivenCapture:
+    """A capture with photos sorted and named once each. Raises FormatError where no photo has a camera."""
+    if not any(photo.cam_from_world is not None and photo.lens is not None for photo in photos):
+        raise where.error(f"none of {len(photos)} photos has a camera", "check that photos and cameras go together")
+    names = [photo.name for photo in photos]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise where.error(f"two photos are called {twice}", "rename or remove one")
+    ordered = tuple(sorted(photos, key=lambda photo: photo.name))
+    return GivenCapture(ordered, metric, tuple(files), sphere, model, object_id)
+
+
+def read_given_mask(mask: MaskFile) -> Bool[np.ndarray, "height width"]:
+    """What the mask means, true where it holds. Raises FormatError where it cannot be decoded."""
+    try:
+        if mask.meant == "black border":
+            return black_border(read_photo(mask.path))
+        pixels = read_mask(mask.path)
+    except (InputError, Image.DecompressionBombError):
+        where = Value(None, mask.path, "its pixels", "copy it again, or leave this mask away")
+        raise where.error("cannot be decoded as an image") from None
+    return ~pixels if mask.meant == "black" else pixels
+
+
+def black_border(photo: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "height width"]:
+    """The padding of a photo: black pixels (to 2 of 255) that are joined to the photo's border by others."""
+    black = (photo.max(-1) <= 2).astype(np.uint8)
+    _, label = cv2.connectedComponents(black, connectivity=4)
+    edge = np.unique(np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]]))
+    return np.isin(label, edge[edge > 0])
+
+
+def read_depth(depth: DepthFile) -> Float[np.ndarray, "height width"]:
+    """Depth in the capture's unit; 0 where nothing was measured. Raises FormatError for what is no depth."""
+    where = Value(None, depth.path, "its pixels", "expected a 16-bit PNG or a .npy with one channel")
+    if depth.path.suffix.lower() == ".npy":
+        value = read_npy(depth.path)
+        stored = np.asarray(value.content)
+    else:
+        if not depth.path.exists():
+            raise where.error("is missing")
+        read = cv2.imread(str(depth.path), cv2.IMREAD_UNCHANGED)
+        if read is None:
+            raise where.error("cannot be read as depth")
+        stored = read
+    if stored.ndim != 2:
+        raise where.error(f"has the shape {list(stored.shape)}")
+    values = stored.astype(np.float64) * depth.units_per_value
+    return np.where(np.isfinite(values) & (values > 0), values, 0.0)

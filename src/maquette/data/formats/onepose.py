@@ -1,0 +1,141 @@
+"""OnePose sequences: raw (Frames.m4v, Frames.txt, ARposes.txt, Box.txt) and processed (color/, poses/, intrin/).
+
+Raw: ARKit's world_from_cam with OpenGL's axes as time, x, y, z, qw, qx, qy, qz; `Frames.txt` ends in fx, fy,
+cx, cy of each frame, whose mean counts; `Box.txt` is centre, extents and quaternion (w first) of the object's box,
+whose frame is the world here. Processed: a 3 x 3 K and a 4 x 4 cam_from_obj (OpenCV) of each crop; the crop's
+black border is to be ignored. Metres; pixel centres on whole numbers. Source: OnePose, parse_scanned_data.py.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from maquette.data.formats.door import Value, read_matrix, read_rows, row_of
+from maquette.data.formats.geometry import (
+    cam_from_world_of_opengl,
+    check_object_size,
+    lens_of,
+    photo_size,
+    pinhole_of_matrix,
+    rigid_of_quaternion,
+    rigid_of_value,
+)
+from maquette.data.formats.given import GivenCapture, GivenPhoto, MaskFile, capture_of
+from maquette.data.images import list_photos
+from maquette.geometry.sphere import Sphere
+from maquette.geometry.transforms import Matrix4
+
+VIDEO, FRAMES, POSES, BOX = "Frames.m4v", "Frames.txt", "ARposes.txt", "Box.txt"
+CURE = "copy the sequence again; expected OnePose's files"
+CORNERS = "box3d_corners.txt"
+
+
+def find(folder: Path) -> bool:
+    return find_raw(folder) or _processed(folder) is not None
+
+
+def find_raw(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (VIDEO, POSES, BOX))
+
+
+def read(folder: Path) -> GivenCapture:
+    """The capture of a sequence: the processed crops where they are, else the frames of the video."""
+    return (
+        _read_processed(folder) if _processed(folder) is not None else read_raw(folder, _video_size(folder / VIDEO))
+    )
+
+
+def read_raw(folder: Path, size: tuple[int, int]) -> GivenCapture:
+    """The raw sequence, whose video has frames of `size` (width, height). Raises FormatError.
+
+    Every pose is a frame, in order; frames are named by their index, as the processed ones.
+    """
+    rows = read_rows(folder / FRAMES, CURE)
+    if not rows:
+        raise Value(None, folder / FRAMES, cure=CURE).error("holds no frames")
+    intrinsics = np.mean([_numbers(row, 6)[-4:] for row in rows], axis=0)
+    where = Value(None, folder / FRAMES, "the mean of fx, fy, cx, cy", CURE)
+    fx, fy, cx, cy = (float(v) for v in intrinsics)
+    lens = lens_of(where, "PINHOLE", *size, (fx, fy, cx, cy), shift=0.5)
+    world_from_obj, extents = read_box(folder / BOX)
+    photos = []
+    for index, row in enumerate(read_rows(folder / POSES, CURE)):
+        numbers = row_of(row, 8, ",")
+        pose = cam_from_world_of_opengl(rigid_of_quaternion(row, numbers[4:], numbers[1:4])) @ world_from_obj
+        photos.append(GivenPhoto(f"{index:06d}.jpg", folder / VIDEO, lens, pose, frame_idx=index))
+    sphere = Sphere((0.0, 0.0, 0.0), 0.5 * float(np.linalg.norm(extents)))
+    files = [folder / name for name in (FRAMES, POSES, BOX)]
+    return capture_of(photos, True, files, Value(None, folder / POSES, cure=CURE), sphere)
+
+
+def read_box(path: Path) -> tuple[Matrix4, Float[np.ndarray, "3"]]:
+    """world_from_obj and the extents (metres) of the box around the object."""
+    rows = read_rows(path, CURE)
+    last = next((row for row in reversed(rows) if row.text()[0] in "-+.0123456789"), None)
+    if last is None:
+        raise Value(None, path, cure=CURE).error("expected a line px, py, pz, ex, ey, ez, qw, qx, qy, qz")
+    numbers = row_of(last, 10, ",")
+    extents = numbers[3:6]
+    if (extents <= 0).any():
+        raise last.error(f"the box measures {extents.tolist()}, expected lengths above 0")
+    check_object_size(last, float(np.linalg.norm(extents)), "metres", 1.0)
+    return rigid_of_quaternion(last, numbers[6:], numbers[:3]), extents
+
+
+def _read_processed(folder: Path) -> GivenCapture:
+    place = _processed(folder)
+    assert place is not None
+    pictures, poses, intrinsics = place
+    photos = []
+    for photo in list_photos(pictures):
+        pose, k = poses / f"{photo.stem}.txt", intrinsics / f"{photo.stem}.txt"
+        if not pose.exists() or not k.exists():
+            photos.append(GivenPhoto(photo.name, photo, None, None))
+            continue
+        cam_from_obj = rigid_of_value(read_matrix(pose, 4, 4, cure=CURE))
+        lens = pinhole_of_matrix(read_matrix(k, 3, 3, cure=CURE), photo_size(photo), shift=0.5)
+        border = MaskFile(photo, "black border")
+        photos.append(GivenPhoto(photo.name, photo, lens, cam_from_obj, ignore=border))
+    where = Value(None, poses, cure=CURE)
+    return capture_of(photos, True, [poses, intrinsics], where, _sphere(folder))
+
+
+def _sphere(folder: Path) -> Sphere | None:
+    """The sphere around box3d_corners.txt beside or above the sequence; None where there is none."""
+    path = next((p / CORNERS for p in (folder, folder.parent) if (p / CORNERS).is_file()), None)
+    if path is None:
+        return None
+    value = read_matrix(path, 8, 3, cure=CURE)
+    corners = np.asarray(value.content)
+    centre = corners.mean(0)
+    radius = float(np.linalg.norm(corners - centre, axis=-1).max())
+    check_object_size(value, 2 * radius, "metres", 1.0)
+    return Sphere((float(centre[0]), float(centre[1]), float(centre[2])), radius)
+
+
+def _numbers(row: Value, least: int) -> Float[np.ndarray, "n"]:
+    count = row.text().count(",") + 1
+    if count < least:
+        raise row.error(f"expected at least {least} numbers (time, ..., fx, fy, cx, cy), got {count}")
+    return row_of(row, count, ",")
+
+
+def _processed(folder: Path) -> tuple[Path, Path, Path] | None:
+    pictures = folder / "color"
+    poses = next((folder / n for n in ("poses_ba", "poses") if (folder / n).is_dir()), None)
+    intrinsics = next((folder / n for n in ("intrin_ba", "intrin") if (folder / n).is_dir()), None)
+    if not pictures.is_dir() or poses is None or intrinsics is None:
+        return None
+    return pictures, poses, intrinsics
+
+
+def _video_size(path: Path) -> tuple[int, int]:
+    import cv2
+
+    video = cv2.VideoCapture(str(path))
+    size = int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    video.release()
+    if min(size) <= 0:
+        raise Value(None, path, "its first frame", CURE).error("cannot be read as a video")
+    return size

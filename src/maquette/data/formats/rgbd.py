@@ -1,0 +1,193 @@
+"""Plain RGB-D folders with poses: TUM's (`rgb.txt`, `groundtruth.txt`), Record3D's, and one file a frame.
+
+TUM: world_from_cam as time, tx ty tz, qx qy qz qw; photos and poses go together by the nearest time within 20 ms;
+depth is stored 5000 to the metre; the camera is a camera.json (or cameras.txt) beside it. Record3D: `metadata.json`
+with K column by column and poses qx qy qz qw, x y z with OpenGL's axes; `rgb/N.jpg`. One file a frame (ScanNet's
+export, 7-Scenes): color/ or rgb/, pose/ (4 x 4 world_from_cam, OpenCV), an intrinsics file; depth in millimetres.
+Metres; pixel centres on whole numbers. Sources: TUM RGB-D benchmark, "File formats"; Record3D, export formats.
+"""
+
+import bisect
+from pathlib import Path
+
+import numpy as np
+
+from maquette.data.formats.camera_json import read_camera
+from maquette.data.formats.door import Value, read_json_value, read_matrix, read_rows
+from maquette.data.formats.geometry import (
+    cam_from_world_of_opengl,
+    find_file,
+    lens_of,
+    photo_size,
+    pinhole_of_matrix,
+    rigid_of_quaternion,
+    rigid_of_value,
+)
+from maquette.data.formats.given import DepthFile, GivenCapture, GivenPhoto, capture_of
+from maquette.data.images import list_photos
+from maquette.geometry.lens import Lens
+from maquette.geometry.transforms import Matrix4, inverse
+
+CURE = "copy the file again"
+APART_S = 0.02
+TUM_PER_METRE = 5000.0
+PHOTO_FOLDERS = ("rgb", "color")
+POSE_FOLDERS = ("pose", "poses")
+K_FILES = ("intrinsics.txt", "cam_K.txt", "K.txt", "intrinsic/intrinsic_color.txt", "camera-intrinsics.txt")
+
+
+def find_tum(folder: Path) -> bool:
+    return (folder / "groundtruth.txt").is_file() and (folder / "rgb.txt").is_file()
+
+
+def read_tum(folder: Path) -> GivenCapture:
+    """A TUM RGB-D sequence. Photos without a pose in time stay unposed. Raises FormatError."""
+    camera = next((folder / n for n in ("camera.json", "cameras.txt") if (folder / n).is_file()), None)
+    if camera is None:
+        raise Value(None, folder, "camera.json").error(
+            "the sequence does not say its camera",
+            "write camera.json beside rgb.txt: model, width, height, params, pixel_centre",
+        )
+    lens = read_camera(camera)
+    poses = _tum_poses(folder / "groundtruth.txt")
+    times = [time for time, _ in poses]
+    depths = _stamped(folder / "depth.txt") if (folder / "depth.txt").is_file() else []
+    depth_times = [time for time, _, _ in depths]
+    photos = []
+    for time, name, row in _stamped(folder / "rgb.txt"):
+        path = find_file(row, folder, name)
+        at, of_depth = _nearest(times, time), _nearest(depth_times, time)
+        depth = None
+        if of_depth is not None:
+            depth = DepthFile(find_file(depths[of_depth][2], folder, depths[of_depth][1]), 1.0 / TUM_PER_METRE)
+        photos.append(GivenPhoto(path.name, path, lens, None if at is None else poses[at][1], depth=depth))
+    files = [folder / "groundtruth.txt", folder / "rgb.txt", camera]
+    return capture_of(photos, True, files, Value(None, files[0], "its times"))
+
+
+def _tum_poses(path: Path) -> list[tuple[float, Matrix4]]:
+    poses = []
+    for row in read_rows(path, CURE):
+        numbers = _row(row, 8)
+        pose = rigid_of_quaternion(row, numbers[[7, 4, 5, 6]], numbers[1:4])
+        poses.append((float(numbers[0]), inverse(pose)))
+    return sorted(poses, key=lambda pose: pose[0])
+
+
+def _row(row: Value, count: int) -> np.ndarray:
+    parts = row.text().split()
+    if len(parts) != count:
+        raise row.error(f"expected {count} numbers (time tx ty tz qx qy qz qw), got {len(parts)}")
+    return np.array([row.at(f"number {n}", part).number(most=1e11) for n, part in enumerate(parts, 1)])
+
+
+def _stamped(path: Path) -> list[tuple[float, str, Value]]:
+    found = []
+    for row in read_rows(path, CURE):
+        parts = row.text().split(maxsplit=1)
+        if len(parts) != 2:
+            raise row.error("expected a time and a file name")
+        found.append((row.at("time", parts[0]).number(most=1e11), parts[1], row))
+    return sorted(found, key=lambda entry: entry[0])
+
+
+def _nearest(times: list[float], time: float) -> int | None:
+    at = bisect.bisect(times, time)
+    near = [i for i in (at - 1, at) if 0 <= i < len(times) and abs(times[i] - time) <= APART_S]
+    return min(near, key=lambda i: abs(times[i] - time)) if near else None
+
+
+def find_record3d(folder: Path) -> bool:
+    return any((place / "metadata.json").is_file() and (place / "rgb").is_dir() for place in _record3d(folder))
+
+
+def read_record3d(folder: Path) -> GivenCapture:
+    """A Record3D export (EXR + RGBD). Its photos may be smaller than `w` x `h`; K is scaled. Raises FormatError."""
+    place = next((p for p in _record3d(folder) if (p / "metadata.json").is_file()), folder)
+    content = read_json_value(place / "metadata.json", CURE)
+    k = content.key("K").array(3, 3).T
+    width, height = content.key("w").whole(1), content.key("h").whole(1)
+    poses = content.key("poses").each("pose")
+    numbered = {p.stem: p for p in list_photos(place / "rgb")}
+    photos = []
+    for index, pose in enumerate(poses):
+        if str(index) not in numbered:
+            continue
+        photo = numbered[str(index)]
+        numbers = pose.array(7)
+        cam_from_world = cam_from_world_of_opengl(rigid_of_quaternion(pose, numbers[[3, 0, 1, 2]], numbers[4:]))
+        size = photo_size(photo)
+        sx, sy = size[0] / width, size[1] / height
+        params = (k[0, 0] * sx, k[1, 1] * sy, (k[0, 2] + 0.5) * sx, (k[1, 2] + 0.5) * sy)
+        lens = lens_of(content.key("K"), "PINHOLE", *size, tuple(float(p) for p in params))
+        stored = place / "depth" / f"{index}.png"
+        depth = DepthFile(stored, 0.001) if stored.is_file() else None
+        photos.append(GivenPhoto(photo.name, photo, lens, cam_from_world, depth=depth))
+    return capture_of(photos, True, [place / "metadata.json"], content.key("poses"))
+
+
+def _record3d(folder: Path) -> list[Path]:
+    return [folder, folder / "EXR_RGBD", folder / "RGBD"]
+
+
+def find_frames(folder: Path) -> bool:
+    return (
+        _folder(folder, PHOTO_FOLDERS) is not None
+        and _folder(folder, POSE_FOLDERS) is not None
+        and (_intrinsics(folder) is not None)
+    )
+
+
+def read_frames(folder: Path) -> GivenCapture:
+    """One pose file a frame, world_from_cam. Raises FormatError."""
+    return _read_frames(folder, world_from_cam=True)
+
+
+def read_neusurfemb(folder: Path) -> GivenCapture:
+    """The same with cam_from_world in the pose files, as NeuSurfEmb's scripts write them. Raises FormatError."""
+    return _read_frames(folder, world_from_cam=False)
+
+
+def _read_frames(folder: Path, world_from_cam: bool) -> GivenCapture:
+    pictures, poses, camera = _folder(folder, PHOTO_FOLDERS), _folder(folder, POSE_FOLDERS), _intrinsics(folder)
+    where = Value(None, folder, "rgb/, pose/, intrinsics.txt", "expected photos, a pose file each and one K")
+    if pictures is None or poses is None or camera is None:
+        raise where.error("one of them is missing")
+    by_number = {_stem(path): path for path in sorted(poses.glob("*.txt"))}
+    photos = []
+    for photo in list_photos(pictures):
+        pose = by_number.get(_stem(photo))
+        if pose is None:
+            photos.append(GivenPhoto(photo.name, photo, None, None))
+            continue
+        given = rigid_of_value(read_matrix(pose, 4, 4, cure=CURE))
+        stored = [p for p in (folder / "depth").glob(f"{_stem(photo)}*.png") if _stem(p) == _stem(photo)]
+        photos.append(
+            GivenPhoto(
+                photo.name,
+                photo,
+                _pinhole(camera, photo_size(photo)),
+                inverse(given) if world_from_cam else given,
+                depth=DepthFile(stored[0], 0.001) if stored else None,
+            )
+        )
+    return capture_of(photos, True, [poses, camera], where)
+
+
+def _pinhole(path: Path, size: tuple[int, int]) -> Lens:
+    numbers = sum(len(row.text().replace(",", " ").split()) for row in read_rows(path, CURE))
+    value = read_matrix(path, 4, 4, cure=CURE) if numbers == 16 else read_matrix(path, 3, 3, cure=CURE)
+    return pinhole_of_matrix(value.at("K", np.asarray(value.content)[:3, :3]), size, shift=0.5)
+
+
+def _stem(path: Path) -> str:
+    """The frame's name: frame-000012 of frame-000012.color.png and frame-000012.pose.txt."""
+    return path.name.split(".")[0]
+
+
+def _folder(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _intrinsics(folder: Path) -> Path | None:
+    return next((folder / name for name in K_FILES if (folder / name).is_file()), None)

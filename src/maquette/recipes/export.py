@@ -1,0 +1,143 @@
+"""The recipe `export`: a workspace's photos, cameras, masks and object in the format of another program.
+
+Learnt photos, undistorted, with the rendered masks (else the coarse ones). Formats with a place for photos that
+are kept for scoring (BOP, NeRF++) get the held-out ones too.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from maquette.cameras.undistort import undistort_photo
+from maquette.data.captures import load_capture
+from maquette.data.errors import InputError
+from maquette.data.formats import colmap, llff, nerfpp, nerfstudio, neus
+from maquette.data.formats.given import GivenCapture, GivenPhoto, MaskFile
+from maquette.data.images import read_photo, write_image
+from maquette.data.progress import say
+from maquette.data.records import Capture, View
+from maquette.data.workspace import Workspace, swap_in
+from maquette.geometry.camera import Camera
+from maquette.geometry.lens import Lens
+from maquette.recipes.export_object import write_bop, write_foundationpose
+from maquette.recipes.export_parts import copy_photo, lens_of_view, mask_of
+
+ExportFormat = Literal["bop", "colmap", "nerfstudio", "neus", "nerfpp", "llff", "foundationpose"]
+EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to write."""
+
+    format: ExportFormat
+    """Whose: BOP dataset, COLMAP model, transforms.json, cameras_sphere.npz, NeRF++, LLFF, reference views."""
+    diameter: float | None = None
+    """The object's diameter in metres, for formats in metres or millimetres where the scale is unknown."""
+    object_id: int = 1
+    """The object's id (BOP, FoundationPose)."""
+
+
+def export(workspace: Workspace, to: Path, request: ExportConfig, overwrite: bool = False) -> None:
+    """Write the folder `to`. Raises InputError where the workspace lacks what it needs, or `to` is taken."""
+    capture = load_capture(workspace)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())) and not overwrite:
+        raise InputError(f"{to} is not empty. Add --overwrite to replace it, or choose another folder.")
+    partial = to.with_name(f".{to.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        WRITERS[request.format](workspace, capture, request, partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    swap_in(partial, to)
+    say(f"export: {len(capture.learnt)} photos as {request.format} in {to}")
+
+
+def _copied(workspace: Workspace, views: tuple[View, ...], metric: bool, images: Path, masks: Path) -> GivenCapture:
+    """The photos and masks in their places, as the writers take them."""
+    photos = []
+    for view in views:
+        path = copy_photo(workspace, view, images, Path(view.name).stem)
+        mask = mask_of(workspace, view)
+        file = None
+        if mask is not None:
+            masks.mkdir(parents=True, exist_ok=True)
+            file = MaskFile(masks / f"{path.stem}.png")
+            write_image(file.path, mask)
+        photos.append(
+            GivenPhoto(path.name, path, lens_of_view(view), view.cam_from_world, file, held_out=view.held_out)
+        )
+    return GivenCapture(tuple(photos), metric, ())
+
+
+def _write_colmap(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
+    model = colmap.read_model(workspace.require("cameras", "sparse/cameras.bin") / "sparse")
+    copied = _copied(workspace, capture.learnt, capture.metric, to / "images", to / "masks")
+    names = {view.name: photo.name for view, photo in zip(capture.learnt, copied.photos, strict=True)}
+    images = {k: replace(image, name=names[image.name]) for k, image in model.images.items() if image.name in names}
+    colmap.write_model(to / "sparse" / "0", replace(model, images=images))
+    for mask in sorted((to / "masks").glob("*.png")):
+        photo = next(name for name in names.values() if Path(name).stem == mask.stem)
+        mask.rename(mask.with_name(f"{photo}.png"))
+
+
+def _write_nerfstudio(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
+    copied = _copied(workspace, capture.learnt, capture.metric, to / "images", to / "masks")
+    nerfstudio.write(to / "transforms.json", copied)
+
+
+def _write_neus(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
+    copied = _copied(workspace, capture.learnt, capture.metric, to / "image", to / "mask")
+    views = [(lens_of_view(view), view.cam_from_world) for view in capture.learnt]
+    neus.write_neus(to / neus.FILE_NAME, views, capture.sphere)
+    if any(photo.mask is None for photo in copied.photos):
+        say("  NeuS takes a mask of every photo, and some have none: run `maquette masks` for with-mask training")
+
+
+def _write_nerfpp(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
+    for split, views in (("train", capture.learnt), ("test", capture.held_out)):
+        if views:
+            nerfpp.write(to, _copied(workspace, views, capture.metric, to / split / "rgb", to / split / "mask"))
+
+
+def _write_llff(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
+    """LLFF knows one focal length and the middle of the photo: photos are resampled to cameras that are so."""
+    views, bounds = [], []
+    for view in capture.learnt:
+        camera = centred(view.camera)
+        lens = Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
+        views.append((lens, view.cam_from_world))
+        (to / "images").mkdir(exist_ok=True)
+        photo = undistort_photo(read_photo(workspace.photo(view.name)), lens_of_view(view), camera)
+        write_image(to / "images" / f"{Path(view.name).stem}.png", photo)
+        z = float((view.cam_from_world[2, :3] @ np.array(capture.sphere.centre)) + view.cam_from_world[2, 3])
+        bounds.append([max(z - capture.sphere.radius, 0.1 * abs(z)), z + capture.sphere.radius])
+    llff.write(to / llff.FILE_NAME, views, np.array(bounds))
+
+
+def centred(camera: Camera) -> Camera:
+    """The widest camera inside a photo whose principal point is its middle and whose pixels are square."""
+    half_x = int(min(camera.cx, camera.width - camera.cx))
+    half_y = int(min(camera.cy, camera.height - camera.cy) * camera.fx / camera.fy)
+    if min(half_x, half_y) < 1:
+        raise InputError("a photo's principal point lies outside it, which LLFF cannot say; export another format.")
+    return Camera(2 * half_x, 2 * half_y, camera.fx, camera.fx, float(half_x), float(half_y))
+
+
+WRITERS: dict[ExportFormat, Callable[[Workspace, Capture, ExportConfig, Path], None]] = {
+    "bop": lambda workspace, capture, asked, to: write_bop(workspace, capture, to, asked.object_id, asked.diameter),
+    "foundationpose": lambda workspace, capture, asked, to: write_foundationpose(
+        workspace, capture, to, asked.object_id, asked.diameter
+    ),
+    "colmap": _write_colmap,
+    "nerfstudio": _write_nerfstudio,
+    "neus": _write_neus,
+    "nerfpp": _write_nerfpp,
+    "llff": _write_llff,
+}

@@ -1,0 +1,154 @@
+"""Exports in the object's own frame and in metres: a BOP dataset and FoundationPose's reference views."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from jaxtyping import Bool, Float
+
+from maquette.data.errors import InputError
+from maquette.data.formats import foundationpose
+from maquette.data.formats.bop_models import BopModel, write_models
+from maquette.data.formats.bop_scene import BopInstance, BopView
+from maquette.data.formats.bop_targets import BopTarget, write_targets
+from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
+from maquette.data.images import write_image
+from maquette.data.jsonio import read_record
+from maquette.data.progress import track
+from maquette.data.records import Asset, Capture, View
+from maquette.data.workspace import Workspace
+from maquette.geometry.transforms import Matrix4, inverse, rigid, rotation_of, scale_of, similarity
+from maquette.recipes.export_parts import copy_photo, lens_of_view, mask_of
+from maquette.render.mesh import Mesh, MeshRenderer, load_mesh
+from maquette.render.views import render_view
+
+MM_PER_M = 1000.0
+SCENE = "000001"
+
+
+@dataclass(frozen=True)
+class _Object:
+    """The asset in metres: its mesh, its record and obj_from_world (a similarity whose lengths are metres)."""
+
+    mesh: Mesh
+    asset: Asset
+    metres_per_unit: float
+    obj_from_world: Matrix4
+
+    def cam_from_obj(self, view: View) -> Matrix4:
+        """Rigid, metres."""
+        cam_from_obj = view.cam_from_world @ inverse(self.obj_from_world)
+        return rigid(rotation_of(cam_from_obj), cam_from_obj[:3, 3] / scale_of(cam_from_obj))
+
+
+def write_bop(workspace: Workspace, capture: Capture, to: Path, object_id: int, diameter: float | None) -> None:
+    """A BOP dataset: models, models_eval, train/ of the learnt photos, test/ and targets of the held-out ones.
+
+    Silhouettes are rendered; visible parts are the rendered foreground within them. Millimetres.
+    """
+    thing = _object(workspace, diameter)
+    vertices = thing.mesh.vertices.double().numpy()
+    low, high = vertices.min(0), vertices.max(0)
+    size = high - low
+    model = BopModel(
+        object_id,
+        thing.asset.diameter * thing.metres_per_unit,
+        (float(low[0]), float(low[1]), float(low[2])),
+        (float(size[0]), float(size[1]), float(size[2])),
+        tuple(_metres(s, thing.metres_per_unit) for s in thing.asset.symmetries_discrete),
+    )
+    for name in ("models", "models_eval"):
+        (to / name).mkdir()
+        write_models(to / name, [model])
+        mesh = _trimesh(workspace, "mesh.ply", thing.metres_per_unit * MM_PER_M)
+        mesh.export(to / name / f"obj_{object_id:06d}.ply", vertex_normal=True)
+    write_camera(to / "camera.json", lens_of_view(capture.views[0]))
+    for split, views in (("train", capture.learnt), ("test", capture.held_out)):
+        if views:
+            folder = to / split / (f"{object_id:06d}" if split == "train" else SCENE)
+            _write_scene(workspace, thing, views, folder, object_id)
+    targets = [BopTarget(int(SCENE), im_id, object_id, 1) for im_id in range(len(capture.held_out))]
+    if targets:
+        write_targets(to / "test_targets_bop19.json", targets)
+        write_targets(to / "test_targets_bop24.json", [BopTarget(t.scene_id, t.im_id) for t in targets])
+
+
+def _write_scene(
+    workspace: Workspace, thing: _Object, views: tuple[View, ...], folder: Path, object_id: int
+) -> None:
+    renderer = MeshRenderer(thing.mesh)
+    for name in ("mask", "mask_visib"):
+        (folder / name).mkdir(parents=True)
+    written = []
+    for im_id, view in enumerate(track(list(views), f"writing {folder.parent.name}")):
+        photo = copy_photo(workspace, view, folder / "rgb", f"{im_id:06d}")
+        pose = thing.cam_from_obj(view)
+        silhouette = render_view(renderer, view.camera, pose).mask.numpy()
+        visible = _visible(workspace, view, silhouette)
+        for name, mask in (("mask", silhouette), ("mask_visib", visible)):
+            write_image(folder / name / f"{im_id:06d}_000000.png", mask)
+        instance = BopInstance(object_id, 0, pose, visibility_of(silhouette, visible, None), None, None)
+        written.append(BopView(im_id, photo, lens_of_view(view), None, pose, (instance,)))
+    write_scene(folder, written)
+
+
+def write_foundationpose(
+    workspace: Workspace, capture: Capture, to: Path, object_id: int, diameter: float | None
+) -> None:
+    """Reference views in `ob_0000001/` and the mesh, centred and in metres. There is no depth in it."""
+    thing = _object(workspace, diameter)
+    vertices = thing.mesh.vertices.double().numpy()
+    foundationpose.check_mesh(workspace.asset / "mesh.ply", vertices)
+    folder = to / f"ob_{object_id:07d}"
+    (folder / "mask").mkdir(parents=True)
+    (folder / "model").mkdir()
+    renderer = MeshRenderer(thing.mesh)
+    views = []
+    for index, view in enumerate(capture.learnt):
+        pose = thing.cam_from_obj(view)
+        stem = f"{index:07d}"
+        copy_photo(workspace, view, folder / "rgb", stem)
+        silhouette = render_view(renderer, view.camera, pose).mask.numpy()
+        write_image(folder / "mask" / f"{stem}.png", _visible(workspace, view, silhouette))
+        views.append(foundationpose.ReferenceView(stem, lens_of_view(view), pose))
+    foundationpose.write(folder, views)
+    _trimesh(workspace, "mesh.obj", thing.metres_per_unit).export(folder / "model" / "model.obj")
+
+
+def _object(workspace: Workspace, diameter: float | None) -> _Object:
+    """The asset in metres. Raises InputError where there is none, or its scale is unknown."""
+    asset = read_record(workspace.require("asset", "asset.json", "mesh.ply") / "asset.json", Asset)
+    if not asset.metric and diameter is None:
+        raise InputError(
+            f"{workspace.root} does not know its scale, and this format counts in metres: give --diameter, the "
+            "object's greatest extent in metres."
+        )
+    if diameter is not None and not 1e-3 <= diameter <= 5.0:
+        raise InputError(f"--diameter {diameter:g} m: is this in millimetres? Give metres, 0.001 to 5.")
+    metres = 1.0 if diameter is None else diameter / asset.diameter
+    scaled = similarity(metres, np.eye(3), np.zeros(3))
+    mesh = load_mesh(workspace.asset / "mesh.ply").transformed(scaled)
+    return _Object(mesh, asset, metres, scaled @ asset.obj_from_world)
+
+
+def _visible(
+    workspace: Workspace, view: View, silhouette: Bool[np.ndarray, "height width"]
+) -> Bool[np.ndarray, "height width"]:
+    mask = mask_of(workspace, view)
+    return silhouette if mask is None else silhouette & mask
+
+
+def _trimesh(workspace: Workspace, name: str, scale: float) -> trimesh.Trimesh:
+    """The asset's mesh with its colours or texture, scaled; mesh.ply where `name` is not there."""
+    path = workspace.asset / name
+    path = path if path.exists() else workspace.asset / "mesh.ply"
+    loaded = trimesh.load(path, force="mesh", process=False)
+    assert isinstance(loaded, trimesh.Trimesh)
+    loaded.apply_scale(scale)
+    return loaded
+
+
+def _metres(obj_from_obj: Matrix4, scale: float) -> Matrix4:
+    shift: Float[np.ndarray, "3"] = obj_from_obj[:3, 3] * scale
+    return rigid(obj_from_obj[:3, :3], shift)

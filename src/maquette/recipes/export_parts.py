@@ -1,0 +1,38 @@
+"""What every export takes from a workspace: photos, their pinholes, and the object's masks."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from maquette.data.images import read_mask, read_photo, resize_area, write_image
+from maquette.data.records import View
+from maquette.data.workspace import Workspace
+from maquette.geometry.lens import Lens
+
+
+def mask_of(workspace: Workspace, view: View) -> Bool[np.ndarray, "height width"] | None:
+    """The object in a photo, at its size: as rendered, else the coarse mask, else the one that was given."""
+    places = (workspace.rendered_mask, workspace.coarse_mask, workspace.given_mask)
+    path = next((place(view.name) for place in places if place(view.name).exists()), None)
+    if path is None:
+        return None
+    grey = read_mask(path).astype(np.uint8) * 255
+    return resize_area(grey, view.camera.width, view.camera.height) > 127
+
+
+def copy_photo(workspace: Workspace, view: View, folder: Path, stem: str) -> Path:
+    """The undistorted photo in `folder` as JPEG or PNG under another stem."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = workspace.photo(view.name)
+    if source.suffix.lower() in (".jpg", ".jpeg", ".png"):
+        return Path(shutil.copyfile(source, folder / f"{stem}{source.suffix.lower().replace('jpeg', 'jpg')}"))
+    write_image(folder / f"{stem}.png", read_photo(source))
+    return folder / f"{stem}.png"
+
+
+def lens_of_view(view: View) -> Lens:
+    """The pinhole of an undistorted photo as a lens."""
+    camera = view.camera
+    return Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))

@@ -1,0 +1,143 @@
+"""What a workspace exports, every reader reads back: the same cameras, masks and object."""
+
+import json
+
+import numpy as np
+import pytest
+import trimesh
+
+from maquette.app.main import run_command
+from maquette.data.captures import load_capture
+from maquette.data.errors import InputError
+from maquette.data.formats import bop_models, bop_scene, bop_targets, llff
+from maquette.data.formats.given import GivenCapture, read_given_mask
+from maquette.data.formats.readers import find_format, read_capture
+from maquette.data.images import read_mask
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import apply, inverse, scale_of
+from maquette.recipes.export import EXPORT_FORMATS, ExportConfig, centred, export
+from toys import make_toy
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """Twelve photos, three of them held out; a world of another scale, and a model that COLMAP would have left."""
+    from maquette.cameras.assemble import to_colmap
+    from maquette.data.formats.colmap import write_model
+
+    toy = make_toy(tmp_path_factory.mktemp("toy") / "box")
+    capture = load_capture(toy.workspace)
+    write_model(toy.workspace.cameras / "sparse", to_colmap(capture.views, capture.points))
+    return toy
+
+
+def assert_cameras_kept(ours, read: GivenCapture, same_photo: bool = True) -> None:
+    """The points of the world appear at the same pixels, photo by photo in order."""
+    assert len(read.posed) == len(ours)
+    points = np.random.default_rng(0).normal(size=(20, 3)) * 0.1
+    for view, photo in zip(ours, read.posed, strict=True):
+        centre = apply(inverse(view.cam_from_world), np.array([0.0, 0.0, 1.0]))
+        there = apply(photo.cam_from_world, centre + points)
+        pixels = photo.lens.pixels(there[:, :2] / there[:, 2:])
+        expected = view.camera.project(apply(view.cam_from_world, centre + points))
+        if same_photo:
+            np.testing.assert_allclose(pixels, expected, atol=1e-2)
+        else:
+            shift = np.array([view.camera.cx - photo.lens.value("cx"), view.camera.cy - photo.lens.value("cy")])
+            np.testing.assert_allclose(pixels + shift, expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("form", ["colmap", "nerfstudio", "neus", "nerfpp", "llff"])
+def test_cameras_and_masks_survive_the_way_out_and_in(toy, tmp_path, form):
+    capture = load_capture(toy.workspace)
+    export(toy.workspace, tmp_path / "out", ExportConfig(form))
+    assert find_format(tmp_path / "out") == form
+    read = read_capture(tmp_path / "out")
+    ours = capture.views if form == "nerfpp" else capture.learnt
+    assert_cameras_kept(ours, read)
+    assert [photo.held_out for photo in read.photos] == [view.held_out for view in ours]
+    if form in ("colmap", "neus", "nerfpp"):
+        for view, photo in zip(ours, read.photos, strict=True):
+            truth = read_mask(toy.workspace.given_mask(view.name))
+            np.testing.assert_array_equal(read_given_mask(photo.mask), truth)
+
+
+def test_a_bop_dataset_holds_the_object_in_millimetres(toy, tmp_path):
+    capture = load_capture(toy.workspace)
+    asset = json.loads((toy.workspace.asset / "asset.json").read_text())
+    with pytest.raises(InputError, match=r"does not know its scale.*--diameter"):
+        export(toy.workspace, tmp_path / "bop", ExportConfig("bop"))
+    with pytest.raises(InputError, match=r"--diameter 37 m: is this in millimetres\?"):
+        export(toy.workspace, tmp_path / "bop", ExportConfig("bop", diameter=37.0))
+    assert not (tmp_path / "bop").exists() and not list(tmp_path.iterdir())
+    export(toy.workspace, tmp_path / "bop", ExportConfig("bop", diameter=0.25, object_id=5))
+    model = bop_models.read_models(tmp_path / "bop" / "models")[5]
+    mesh = trimesh.load(bop_models.model_file(tmp_path / "bop" / "models", 5), process=False)
+    np.testing.assert_allclose(mesh.extents / 1000, model.size, rtol=1e-5)
+    train = bop_scene.read_scene(tmp_path / "bop" / "train" / "000005")
+    test = bop_scene.read_scene(tmp_path / "bop" / "test" / "000001")
+    assert (len(train.views), len(test.views)) == (len(capture.learnt), len(capture.held_out))
+    targets = bop_targets.read_targets(tmp_path / "bop" / "test_targets_bop19.json")
+    assert {(t.scene_id, t.im_id, t.obj_id, t.inst_count) for t in targets} == {(1, i, 5, 1) for i in test.views}
+    metres = 0.25 / asset["diameter"] * scale_of(np.array(asset["obj_from_world"]))
+    for view, written in zip(capture.learnt, train.views.values(), strict=True):
+        (instance,) = written.instances
+        centre = inverse(np.array(asset["obj_from_world"]))[:3, 3]
+        expected = metres * apply(view.cam_from_world, centre)
+        np.testing.assert_allclose(instance.cam_from_obj[:3, 3], expected, atol=1e-9)
+        assert instance.visibility.visib_fract > 0.97
+        truth = read_mask(toy.workspace.given_mask(view.name))
+        seen = read_mask(instance.mask)
+        assert (seen & truth).sum() / (seen | truth).sum() > 0.97
+
+
+def test_foundationpose_s_views_show_the_mesh_where_its_mask_is(toy, tmp_path):
+    export(toy.workspace, tmp_path / "fp", ExportConfig("foundationpose", diameter=0.3))
+    read = read_capture(tmp_path / "fp")
+    mesh = trimesh.load(tmp_path / "fp" / "ob_0000001" / "model" / "model.obj", process=False)
+    assert np.abs(mesh.bounds.mean(0)).max() < 1e-6 + 0.02 * mesh.extents.max()
+    for photo in read.posed:
+        cam = apply(photo.cam_from_world, np.array(mesh.vertices))
+        pixels = photo.lens.pixels(cam[:, :2] / cam[:, 2:])
+        mask = read_given_mask(photo.mask)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_allclose([*pixels.min(0), *pixels.max(0)], box, atol=1.5)
+
+
+def test_a_folder_that_is_taken_is_kept_unless_told(toy, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"is not empty.*--overwrite"):
+        export(toy.workspace, tmp_path / "out", ExportConfig("neus"))
+    assert (tmp_path / "out" / "mine.txt").exists()
+    export(toy.workspace, tmp_path / "out", ExportConfig("neus"), overwrite=True)
+    assert not (tmp_path / "out" / "mine.txt").exists()
+
+
+def test_the_camera_that_llff_can_say_lies_inside_the_photo():
+    camera = Camera(100, 80, 90.0, 99.0, 47.3, 43.1)
+    inside = centred(camera)
+    lens = replace_camera(inside)
+    assert llff.fits(lens)
+    corners = np.array([[0.0, 0], [inside.width, inside.height]])
+    there = camera.project(inside.directions(corners))
+    assert (there >= -1e-9).all() and (there <= [100, 80]).all()
+
+
+def replace_camera(camera: Camera):
+    from maquette.geometry.lens import Lens
+
+    return Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
+
+
+def test_the_command_line_lists_the_formats_and_exports(toy, tmp_path, capsys):
+    assert (
+        run_command(["export", str(toy.workspace.root), "--to", str(tmp_path / "out"), "--format", "nerfstudio"])
+        == 0
+    )
+    assert (tmp_path / "out" / "transforms.json").exists()
+    with pytest.raises(SystemExit):
+        run_command(["export", "--help"])
+    said = capsys.readouterr().out
+    assert all(form in said for form in EXPORT_FORMATS)

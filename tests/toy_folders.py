@@ -1,0 +1,212 @@
+"""One small folder of each format, as its programs would write it: the ground of the fuzz."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from maquette.data.formats import (
+    bop,
+    bop_models,
+    bop_scene,
+    bop_targets,
+    bop_write,
+    camera_json,
+    colmap,
+    foundationpose,
+    llff,
+    nerfpp,
+    nerfstudio,
+    neus,
+    readers,
+)
+from maquette.data.formats.geometry import quaternion_of
+from maquette.data.images import write_image
+from maquette.geometry.lens import PARAMETERS, Lens
+from maquette.geometry.transforms import inverse, rigid
+from toy_formats import LENS, MIDDLE, SIZE, ring, text_of
+
+GL = np.diag([1.0, -1.0, -1.0, 1.0])
+K = LENS.pinhole.matrix - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]
+
+
+def make_nerfstudio(folder: Path) -> None:
+    lens = Lens("OPENCV", *SIZE, (70.0, 72.0, 31.0, 25.0, 0.05, -0.02, 0.001, 0.002))
+    nerfstudio.write(folder / "transforms.json", ring(folder / "images", lens, count=2))
+
+
+def make_neus(folder: Path) -> None:
+    capture = ring(folder / "image", count=2)
+    views = [(photo.lens, photo.cam_from_world) for photo in capture.photos]
+    neus.write_neus(folder / neus.FILE_NAME, views, capture.sphere)
+
+
+def make_nerfpp(folder: Path) -> None:
+    nerfpp.write(folder, ring(folder / "train" / "rgb", count=2))
+
+
+def make_llff(folder: Path) -> None:
+    capture = ring(folder / "images", MIDDLE, count=2)
+    views = [(photo.lens, photo.cam_from_world) for photo in capture.photos]
+    llff.write(folder / llff.FILE_NAME, views, np.tile([0.5, 2.0], (2, 1)))
+
+
+def make_foundationpose(folder: Path) -> None:
+    photos = ring(folder / "rgb", count=2).photos
+    (folder / "mask").mkdir()
+    for photo in photos:
+        mask = np.zeros((48, 64), bool)
+        mask[20:30, 25:40] = True
+        write_image(folder / "mask" / photo.name, mask)
+    foundationpose.write(
+        folder, [foundationpose.ReferenceView(p.path.stem, p.lens, p.cam_from_world) for p in photos]
+    )
+
+
+def make_onepose(folder: Path, capture=None, world_from_obj=None) -> None:
+    """A raw sequence with its video, poses in ARKit's world, intrinsics that tremble, and the box."""
+    capture = ring(folder.parent / f"{folder.name}_photos", count=3) if capture is None else capture
+    world_from_obj = rigid(np.eye(3), np.array([0.3, -0.2, 0.5])) if world_from_obj is None else world_from_obj
+    folder.mkdir(exist_ok=True)
+    video = cv2.VideoWriter(str(folder / "Frames.m4v"), cv2.VideoWriter.fourcc(*"mp4v"), 10, SIZE)
+    rows, frames = ["# time, x, y, z, qw, qx, qy, qz"], ["# time, index, fx, fy, cx, cy"]
+    for index, photo in enumerate(capture.photos):
+        video.write(cv2.imread(str(photo.path)))
+        world_from_cam = world_from_obj @ inverse(photo.cam_from_world) @ GL
+        numbers = [0.1 * index, *world_from_cam[:3, 3], *quaternion_of(world_from_cam[:3, :3])]
+        rows.append(", ".join(repr(float(v)) for v in numbers))
+        tremor = (index - (len(capture.photos) - 1) / 2) * 0.5
+        frames.append(f"{0.1 * index},{index},{70.0 + tremor},{72.0 - tremor},{30.5 + tremor},{24.5}")
+    video.release()
+    box = [*world_from_obj[:3, 3], 0.2, 0.1, 0.2, *quaternion_of(world_from_obj[:3, :3])]
+    (folder / "ARposes.txt").write_text("\n".join(rows))
+    (folder / "Frames.txt").write_text("\n".join(frames))
+    (folder / "Box.txt").write_text(
+        "# px, py, pz, ex, ey, ez, qw, qx, qy, qz\n" + ",".join(repr(float(v)) for v in box)
+    )
+
+
+def make_onepose_processed(folder: Path) -> None:
+    make_frames(folder, poses="poses")
+    (folder / "intrinsics.txt").rename(folder.parent / f"{folder.name}_k.txt")
+    (folder / "intrin").mkdir()
+    for photo in (folder / "color").iterdir():
+        (folder / "intrin" / f"{photo.stem}.txt").write_text(text_of(K))
+    np.savetxt(
+        folder / "box3d_corners.txt", np.array(np.meshgrid([-0.1, 0.1], [-0.1, 0.1], [-0.1, 0.1])).reshape(3, 8).T
+    )
+
+
+def make_frames(folder: Path, poses: str = "pose", world_from_cam: bool = False) -> None:
+    """One pose file a frame: cam_from_world, or its inverse."""
+    capture = ring(folder / "color", count=2)
+    (folder / poses).mkdir()
+    (folder / "intrinsics.txt").write_text(text_of(K))
+    for photo in capture.photos:
+        pose = inverse(photo.cam_from_world) if world_from_cam else photo.cam_from_world
+        (folder / poses / f"{photo.path.stem}.txt").write_text(text_of(pose))
+
+
+def make_tum(folder: Path) -> None:
+    """Three photos and two poses a hundredth of a second beside them; depth of the first."""
+    capture = ring(folder / "rgb", count=3)
+    (folder / "depth").mkdir()
+    cv2.imwrite(str(folder / "depth" / "d.png"), np.full((48, 64), 10000, np.uint16))
+    rows = []
+    for index, photo in enumerate(capture.photos[:2]):
+        pose = inverse(photo.cam_from_world)
+        w, x, y, z = quaternion_of(pose[:3, :3])
+        rows.append(" ".join(repr(float(v)) for v in (1305031102.0 + index + 0.01, *pose[:3, 3], x, y, z, w)))
+    (folder / "groundtruth.txt").write_text("# ground truth\n" + "\n".join(rows))
+    (folder / "rgb.txt").write_text("\n".join(f"{1305031102.0 + i} rgb/{i:06d}.png" for i in range(3)))
+    (folder / "depth.txt").write_text("1305031102.0 depth/d.png\n")
+    camera_json.write_camera(folder / "camera.json", LENS)
+
+
+def make_record3d(folder: Path) -> None:
+    """K of photos twice as large as those on disk."""
+    poses = []
+    for index, photo in enumerate(ring(folder / "rgb", count=2).photos):
+        photo.path.rename(photo.path.with_name(f"{index}.png"))
+        pose = inverse(photo.cam_from_world) @ GL
+        w, x, y, z = quaternion_of(pose[:3, :3])
+        poses.append([float(v) for v in (x, y, z, w, *pose[:3, 3])])
+    k = [140.0, 0, 0, 0, 144.0, 0, 61.5, 49.5, 1.0]
+    (folder / "metadata.json").write_text(json.dumps({"K": k, "w": 128, "h": 96, "poses": poses}))
+
+
+def make_keyframes(folder: Path) -> None:
+    photos = ring(folder / "rgb", count=2).photos
+    frames = {p.path.stem: {"world_from_cam": inverse(p.cam_from_world).tolist()} for p in photos}
+    camera = {"width": 64, "height": 48, "fx": 70.0, "fy": 72.0, "cx": 30.5, "cy": 24.5}
+    (folder / "keyframes.json").write_text(json.dumps({"camera": camera, "frames": frames}))
+
+
+def make_bop(folder: Path) -> None:
+    views = []
+    for index, photo in enumerate(ring(folder / "rgb", count=2).photos):
+        seen = np.ones((4, 4), bool)
+        info = bop_write.visibility_of(seen, seen, None)
+        instance = bop_scene.BopInstance(7, 0, photo.cam_from_world, info, None, None)
+        views.append(bop_scene.BopView(index, photo.path, photo.lens, None, photo.cam_from_world, (instance,)))
+    bop_write.write_scene(folder, views)
+
+
+def make_bop_lists(folder: Path) -> None:
+    spin = bop_models.ContinuousSymmetry((0.0, 0.0, 1.0), (0.0, 0.002, 0.0))
+    turn = rigid(np.diag([-1.0, -1.0, 1.0]), np.array([0.001, 0.0, 0.0]))
+    model = bop_models.BopModel(3, 0.145, (-0.05, -0.04, -0.06), (0.1, 0.08, 0.12), (turn,), (spin,))
+    bop_models.write_models(folder, [model])
+    bop_targets.write_targets(folder / "targets.json", [bop_targets.BopTarget(2, 3, 10, 1)])
+    mask = np.eye(5, dtype=bool)
+    found = bop_targets.BopDetection(1, 2, 3, 0.5, (1.0, 2.0, 4.0, 6.0), 0.25, mask)
+    bop_targets.write_detections(folder / "detections.json", [found])
+    bop.write_results(folder / "results.csv", [bop.BopResult(1, 2, 3, 0.5, turn, 0.1)] * 2)
+
+
+def read_bop_lists(folder: Path) -> None:
+    bop_models.read_models(folder)
+    bop_targets.read_targets(folder / "targets.json")
+    bop_targets.read_detections(folder / "detections.json", masks=True)
+    bop.read_results(folder / "results.csv")
+
+
+def make_colmap(folder: Path, form: str = "bin") -> None:
+    capture = ring(folder / "images", count=2)
+    rng = np.random.default_rng(0)
+    values = {"f": 70.0, "cx": 32.0, "cy": 24.0, "k1": 0.05}
+    lens = Lens("SIMPLE_RADIAL", *SIZE, tuple(values[name] for name in PARAMETERS["SIMPLE_RADIAL"]))
+    ids = np.arange(3)
+    images = {
+        index: colmap.ColmapImage(photo.name, 1, photo.cam_from_world, rng.uniform(0, 40, (3, 2)), ids)
+        for index, photo in enumerate(capture.photos, 1)
+    }
+    points = colmap.ColmapPoints(ids, rng.normal(size=(3, 3)), np.full((3, 3), 9, np.uint8), np.ones(3))
+    colmap.write_model(folder / "sparse" / "0", colmap.ColmapModel({1: lens}, images, points), form)
+
+
+def make_colmap_text(folder: Path) -> None:
+    make_colmap(folder, "txt")
+
+
+Make = Callable[[Path], None]
+Read = Callable[[Path], object]
+FOLDERS: dict[str, tuple[Make, Read]] = {
+    "nerfstudio": (make_nerfstudio, readers.read_capture),
+    "neus": (make_neus, readers.read_capture),
+    "nerfpp": (make_nerfpp, readers.read_capture),
+    "llff": (make_llff, readers.read_capture),
+    "foundationpose": (make_foundationpose, readers.read_capture),
+    "onepose raw": (make_onepose, readers.read_capture),
+    "onepose processed": (make_onepose_processed, readers.read_capture),
+    "frames": (make_frames, readers.read_capture),
+    "tum": (make_tum, readers.read_capture),
+    "record3d": (make_record3d, readers.read_capture),
+    "keyframes": (make_keyframes, readers.read_capture),
+    "bop": (make_bop, readers.read_capture),
+    "bop lists": (make_bop_lists, read_bop_lists),
+    "colmap binary": (make_colmap, readers.read_capture),
+    "colmap text": (make_colmap_text, readers.read_capture),
+}
