@@ -15,7 +15,7 @@ from maquette.geometry.transforms import Matrix4
 
 Kind = Literal["photos", "video", "colmap", "neus", "keyframes"]
 PHOTO_FOLDERS = ("photos", "images", "image", "rgb")
-MASK_FOLDERS = ("masks", "mask")
+MASK_FOLDERS = ("masks", "mask_visib", "mask")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 from jaxtyping import Bool
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import load_capture, load_ignored
 from maquette.data.errors import InputError
 from maquette.data.images import read_mask, read_photo, resize_area, write_image
 from maquette.data.jsonio import write_json
@@ -100,8 +100,7 @@ def _found_masks(
     """Masks at photo size and their agreement, by photo name."""
     views, crops = [], []
     for view in track(capture.learnt, "crops", len(capture.learnt)):
-        pixels = read_photo(workspace.photo(view.name))
-        crop = crop_photo(pixels, view.camera, view.cam_from_world, capture.sphere, request.crop, request.margin)
+        crop = _crop(workspace, capture, view, request)
         if crop is not None:
             views.append(view)
             crops.append(crop)
@@ -124,6 +123,13 @@ def _found_masks(
         allowed = cv2.dilate(hull.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
         found[view.name] = (_paste(largest_parts(mask & allowed, 0.1), crop, view), agreement)
     return found
+
+
+def _crop(workspace: Workspace, capture: Capture, view: View, request: MasksConfig) -> Crop | None:
+    """The window around the sphere, its ignored pixels not valid; None where the sphere is out of sight."""
+    pixels, ignored = read_photo(workspace.photo(view.name)), load_ignored(workspace, view)
+    sphere = capture.sphere
+    return crop_photo(pixels, view.camera, view.cam_from_world, sphere, request.crop, request.margin, ignored)
 
 
 def _paste(mask: Bool[np.ndarray, "size size"], crop: Crop, view: View) -> Bool[np.ndarray, "height width"]:
@@ -153,10 +159,9 @@ def _choose(
 
 
 def _label_map(workspace: Workspace, capture: Capture, view: View, request: MasksConfig) -> np.ndarray:
-    pixels = read_photo(workspace.photo(view.name))
-    crop = crop_photo(pixels, view.camera, view.cam_from_world, capture.sphere, request.crop, request.margin)
+    crop = _crop(workspace, capture, view, request)
     if crop is None:
-        return np.full(pixels.shape[:2], NO_LABEL, np.uint8)
+        return np.full((view.camera.height, view.camera.width), NO_LABEL, np.uint8)
     labels = np.where(crop.valid, photo_clusters(crop.pixels, request.photo_clusters, request.seed), NO_LABEL)
     # Labels are shifted by one for pasting, so that what lies outside the window becomes NO_LABEL.
     shifted = np.where(labels == NO_LABEL, 0.0, labels + 1.0)
