@@ -180,6 +180,14 @@ def begin_stage(
     return StageFolder(final, partial, complete=False, resumed=resumed)
 
 
+def reopen_stage(final: Path) -> StageFolder:
+    """A copy of a complete stage to change in part and commit: it was made from the same, and then repaired."""
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(final, partial)
+    return StageFolder(final, partial, complete=False, resumed=True)
+
+
 def hash_of(path: Path) -> str | None:
     """SHA-256 of a file, or of a folder's files and their names; records of when and how long do not count."""
     if not path.exists():

@@ -88,9 +88,10 @@ def filled(
     """
     if ignored.all() or not ignored.any():
         return pixels
-    _, nearest = cv2.distanceTransformWithLabels(
+    _, labels = cv2.distanceTransformWithLabels(
         ignored.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    nearest = np.asarray(labels, np.int64)
     colours = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
     colours[nearest[~ignored]] = pixels[~ignored]
     return np.where(ignored[..., None], colours[nearest], pixels)
@@ -105,6 +106,17 @@ def paste_mask(
     crop_from_photo = np.array([[scale, 0, (0.5 - x0) * scale - 0.5], [0, scale, (0.5 - y0) * scale - 0.5]])
     flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(mask.astype(np.float32), crop_from_photo, (width, height), flags=flags)
+
+
+def cut_mask(mask: Bool[np.ndarray, "height width"], crop: Crop) -> Bool[np.ndarray, "size size"]:
+    """A photo's mask as the crop sees it, false beyond the photo and where pixels are ignored."""
+    size, (x0, y0, side) = crop.camera.width, crop.window
+    step = side / size
+    photo_from_crop = np.array([[step, 0, x0 + 0.5 * step - 0.5], [0, step, y0 + 0.5 * step - 0.5]])
+    soft = mask.astype(np.float32)
+    soft = cv2.GaussianBlur(soft, (0, 0), 0.4 * step) if step > 1 else soft
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return (cv2.warpAffine(soft, photo_from_crop, (size, size), flags=flags) > 0.5) & crop.valid
 
 
 def _axial(camera: Camera, cam_from_world: Matrix4, sphere: Sphere) -> Float[np.ndarray, "size size"]:
