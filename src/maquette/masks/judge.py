@@ -12,6 +12,8 @@ from maquette.masks.prompts import Box, box_of
 from maquette.masks.voting import common_hull
 
 LEAST_AGREEMENT = 0.6
+MOST_BELOW_OTHERS = 0.15
+"""How far a mask may agree less than the middle one: how coarse the hull is depends on the object."""
 MOST_OUTSIDE = 0.25
 """Share of a mask that may lie beyond the sphere's outline."""
 SIZE_JUMP = 2.2
@@ -51,13 +53,16 @@ def judge(
     size = crops[0].camera.width
     support, _ = common_hull(voxels, [c.mask for c in carried], [c.valid for c in crops], size, side)
     sizes = np.array([_relative_area(crop, c) for crop, c in zip(crops, carried, strict=True)])
+    hulls = [(soft.numpy() > 0.5) & crop.valid for soft, crop in zip(support, crops, strict=True)]
+    agreements = [overlap(own.mask, hull) for own, hull in zip(carried, hulls, strict=True)]
+    least = max(LEAST_AGREEMENT, float(np.median(agreements)) - MOST_BELOW_OTHERS)
     verdicts = []
-    for photo, (crop, own, soft) in enumerate(zip(crops, carried, support, strict=True)):
-        hull = (soft.numpy() > 0.5) & crop.valid
-        agreement = overlap(own.mask, hull)
+    for photo, (crop, own) in enumerate(zip(crops, carried, strict=True)):
         others = np.argsort(distances[photo])[1 : NEIGHBOURS + 1]
-        reason = "" if photo in marked else _reason(crop, own, agreement, sizes[photo], sizes[others])
-        verdicts.append(Verdict(agreement, reason, hull))
+        reason = ""
+        if photo not in marked:
+            reason = _reason(crop, own, agreements[photo] >= least, sizes[photo], sizes[others])
+        verdicts.append(Verdict(agreements[photo], reason, hulls[photo]))
     return verdicts
 
 
@@ -76,15 +81,13 @@ def box_in_photo(mask: Bool[np.ndarray, "size size"], crop: Crop) -> Box | None:
     return x0 + step * box[0], y0 + step * box[1], x0 + step * box[2], y0 + step * box[3]
 
 
-def _reason(
-    crop: Crop, own: Carried, agreement: float, size: float, neighbours: Float[np.ndarray, "neighbour"]
-) -> str:
+def _reason(crop: Crop, own: Carried, agrees: bool, size: float, neighbours: Float[np.ndarray, "neighbour"]) -> str:
     if own.area == 0:
         return "nothing found"
     inside = (own.mask & crop.disc).sum() * _pixels_per_cell(crop)
     if 1 - inside / own.area > MOST_OUTSIDE:
         return "beyond the object sphere"
-    if agreement < LEAST_AGREEMENT:
+    if not agrees:
         return "disagrees with the common hull"
     seen = neighbours[np.isfinite(neighbours) & (neighbours > 0)]
     if np.isfinite(size) and len(seen) >= 2:

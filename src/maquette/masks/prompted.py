@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
+import cv2
 import numpy as np
 import tyro
 from jaxtyping import Bool, Int, UInt8
@@ -259,8 +260,10 @@ def carry_hull(
     """Carry by colours and the common hull, all photos at once."""
     known = {photo: masks.carried[photo].mask for photo in marked}
     vote = carry_by_hull(masks.crops, labels, masks.voxels, known, masks.side, rounds, grabcut)
-    for photo, mask in enumerate(vote.masks):
+    for photo, (mask, hull) in enumerate(zip(vote.masks, vote.hulls, strict=True)):
         if photo not in known:
+            # The hull is coarse: what GrabCut took just beyond it stays, what lies farther off goes.
+            mask = mask & (cv2.dilate(hull.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0)
             camera = masks.views[photo].camera
             masks.keep(
                 photo, paste_mask(mask.astype(np.float32), masks.crops[photo], camera.width, camera.height) > 0.5

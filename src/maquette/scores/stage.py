@@ -83,6 +83,7 @@ def _masks_note(workspace: Workspace) -> list[str]:
         "find": "found by us",
         "given": "the given ones (the truth)",
         "mix": "partly the given ones (the truth)",
+        "prompted": "found from what a person marked in a photo or a few",
     }
     return [f"Masks the fields learnt from: {said.get(str(source), source)}."]
 
