@@ -191,4 +191,5 @@ def _load(kind: type[Model], weights: str) -> Model:
             f"{weights} does not hold a SAM 2 model: {len(info['missing_keys'])} tensors are missing, for instance "
             f"{sorted(info['missing_keys'])[0]}."
         )
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    torch.nn.Module.to(model, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return model

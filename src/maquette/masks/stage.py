@@ -78,6 +78,8 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
     inputs = {"cameras": workspace.cameras}
     if request.source in ("given", "mix"):
         inputs["given"] = workspace.given_masks
+    if request.source == "prompted" and request.marks.segmenter == "sam2" and Path(request.marks.weights).is_dir():
+        inputs["weights"] = Path(request.marks.weights)
     stage = begin_stage(workspace.masks, request, inputs, overwrite)
     if stage.complete:
         say(f"masks: complete in {stage.final}")
