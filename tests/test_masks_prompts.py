@@ -36,7 +36,7 @@ from maquette.masks.prompts import (
 )
 from maquette.masks.repairs import Repairs
 from maquette.masks.stage import MasksConfig, run
-from test_masks import CAMERA, SIZE, SPHERE, _ball_photo, _iou
+from toy_ball import CAMERA, SIZE, SPHERE, ball_photo, iou
 
 COUNT = 10
 
@@ -45,7 +45,7 @@ COUNT = 10
 def _scene() -> tuple[list[np.ndarray], list[np.ndarray], tuple[View, ...]]:
     """Photos of the ball, its true masks, and the views."""
     rng = np.random.default_rng(0)
-    taken = [_ball_photo(float(angle), rng) for angle in np.linspace(0, 6, COUNT)]
+    taken = [ball_photo(float(angle), rng) for angle in np.linspace(0, 6, COUNT)]
     views = tuple(View(f"{i:03d}.png", CAMERA, pose) for i, (_, _, pose) in enumerate(taken))
     return [pixels for pixels, _, _ in taken], [mask for _, mask, _ in taken], views
 
@@ -89,7 +89,7 @@ def _workspace(root: Path, **capture: object) -> Workspace:
 def _mean_iou(workspace: Workspace) -> float:
     truth = _scene()[1]
     found = [read_mask(workspace.coarse_mask(f"{i:03d}.png")) for i in range(COUNT)]
-    return float(np.mean([_iou(a, b) for a, b in zip(found, truth, strict=True)]))
+    return float(np.mean([iou(a, b) for a, b in zip(found, truth, strict=True)]))
 
 
 class Filled:
@@ -166,7 +166,7 @@ def test_grabcut_cuts_the_ball_out_of_its_box(side: int) -> None:
     photos, truth, _ = _scene()
     x0, y0, x1, y1 = _box(2)
     mask, score = GrabCutSegmenter(side=side).segment(photos[2], Mark((x0 - 2, y0 - 2, x1 + 2, y1 + 2)))
-    assert _iou(mask, truth[2]) > (0.97 if side == 320 else 0.9) and score > 0.9
+    assert iou(mask, truth[2]) > (0.97 if side == 320 else 0.9) and score > 0.9
 
 
 @pytest.mark.parametrize("how", ["box", "hull"])
@@ -183,7 +183,7 @@ def test_one_marked_photo_is_enough_for_all(how: str) -> None:
 
         labels = joint_clusters([appearance(c.pixels) for c in masks.crops], [c.valid for c in masks.crops], 10, 0)
         carry_hull(masks, [4], labels, 3, 3)
-    assert np.mean([_iou(written[i], truth) for i, truth in enumerate(_scene()[1])]) > 0.95
+    assert np.mean([iou(written[i], truth) for i, truth in enumerate(_scene()[1])]) > 0.95
     assert written[4] is marked
     assert not any(verdict.lost for verdict in masks.verdicts({4: ()}))
 
@@ -223,7 +223,7 @@ def test_a_wrong_mask_is_lost_by_name_and_found_again_in_the_common_hull(kind: s
     verdicts = masks.verdicts({0: ()})
     assert [v.lost for v in verdicts] == [kind if i == 6 else "" for i in range(COUNT)]
     assert look_again(masks, {6: verdicts[6]}, GrabCutSegmenter()) == 1
-    assert _iou(written[6], truth[6]) > 0.93 and not masks.verdicts({0: ()})[6].lost
+    assert iou(written[6], truth[6]) > 0.93 and not masks.verdicts({0: ()})[6].lost
 
 
 def test_a_mask_that_jumps_in_size_is_lost_and_a_marked_one_never_is() -> None:
@@ -264,7 +264,7 @@ def test_one_box_in_one_photo_makes_all_masks_and_a_repair_touches_one(
     assert run_command(repair) == 0
     after = {p.name: hash_of(p) for p in (workspace.masks / "coarse").iterdir()}
     assert {name for name in after if after[name] != before[name]} == {"007.png"}
-    assert _iou(read_mask(workspace.coarse_mask("007.png")), _scene()[1][7]) > 0.97
+    assert iou(read_mask(workspace.coarse_mask("007.png")), _scene()[1][7]) > 0.97
     again = {r.photo: r for r in read_record(workspace.masks / "masks.json", MaskRecords).photos}
     assert again["007.png"].source == "repaired" and again["002.png"] == records["002.png"]
     assert read_record(workspace.masks / "repairs.json", Repairs).prompt[0][0] == "007.png"
@@ -425,7 +425,7 @@ def test_the_memory_answers_every_photo_but_the_marked_one(weights: str) -> None
 
 def test_the_baseline_asks_nobody(weights: str, tmp_path: Path) -> None:
     workspace = _workspace(tmp_path)
-    words = ("--masks", "prompted", "--masks.weights", weights, "--masks.grid", "1")
+    words = ("--masks", "prompted", "--masks.sam2-weights", weights, "--masks.grid", "1")
     assert run_command(_command(workspace, *words)) == 0
     segmenter = sam2.load_segmenter(weights)
     for photo, pixels in list(enumerate(_scene()[0]))[:3]:
@@ -434,7 +434,9 @@ def test_the_baseline_asks_nobody(weights: str, tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_to_be_had_are_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"weights .* cannot be had.*--masks.weights.*--masks.segmenter grabcut"):
+    with pytest.raises(
+        InputError, match=r"weights .* cannot be had.*--masks.sam2-weights.*--masks.segmenter grabcut"
+    ):
         sam2.load_segmenter(str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"facebook/sam2.1-hiera-tiny cannot be had.*Without a network"):

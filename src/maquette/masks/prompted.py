@@ -57,7 +57,9 @@ class PromptConfig:
         "sam2"
     )
     """What turns boxes and clicks into masks: SAM 2, or GrabCut, which needs no weights."""
-    weights: Annotated[str, tyro.conf.arg(name="masks.weights", prefix_name=False)] = "facebook/sam2.1-hiera-tiny"
+    weights: Annotated[str, tyro.conf.arg(name="masks.sam2-weights", prefix_name=False)] = (
+        "facebook/sam2.1-hiera-tiny"
+    )
     """SAM 2's name on the hub, or a local folder with config.json and model.safetensors."""
     carry: Annotated[
         Literal["memory", "box", "hull"] | None, tyro.conf.arg(name="masks.carry", prefix_name=False)

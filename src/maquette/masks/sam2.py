@@ -179,7 +179,7 @@ def _load(kind: type[Model], weights: str) -> Model:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"the SAM 2 weights {weights} cannot be had: {reason} Without a network, copy them from a machine "
-            "that has one (config.json and model.safetensors) and give the folder as --masks.weights; without "
+            "that has one (config.json and model.safetensors) and give the folder as --masks.sam2-weights; without "
             "weights, --masks.segmenter grabcut needs none."
         ) from None
     finally:
