@@ -12,7 +12,7 @@ from maquette.asset.colours import Photo, colours_from_photos
 from maquette.asset.export import export_mesh
 from maquette.asset.frame import object_frame
 from maquette.asset.isosurface import Distance, extract, own_component, sample_grid
-from maquette.data.captures import load_capture
+from maquette.data.captures import load_capture, load_ignored
 from maquette.data.errors import InputError
 from maquette.data.images import read_mask, read_photo, resize_area, write_image
 from maquette.data.jsonio import read_json, read_record, write_json
@@ -200,6 +200,9 @@ def _photos(workspace: Workspace, capture: Capture, masks: dict[str, Float[np.nd
         coarse = read_mask(workspace.coarse_mask(view.name)).astype(np.uint8)
         coarse = cv2.dilate(coarse, np.ones((3, 3), np.uint8)).astype(np.float32)
         mask = mask * (resize_area(coarse, camera.width, camera.height) if agreement[view.name] < 0.8 else 1.0)
+        ignored = load_ignored(workspace, view)
+        if ignored is not None:
+            mask = np.where(ignored, 0.0, mask).astype(np.float32)
         photos.append(Photo(camera, view.cam_from_world, read_photo(workspace.photo(view.name)), mask))
     return photos
 

@@ -72,6 +72,8 @@ def _features(pycolmap, request: dict) -> None:
     for camera_idx in range(len(request["cameras"])):
         names = [photo["name"] for photo in request["photos"] if photo["camera"] == camera_idx]
         reader = pycolmap.ImageReaderOptions(existing_camera_id=camera_idx + 1)
+        if request["masks"] is not None:
+            reader.mask_path = request["masks"]
         for start in range(0, len(names), CHUNK_PHOTOS):
             chunk = names[start : start + CHUNK_PHOTOS]
             pycolmap.extract_features(

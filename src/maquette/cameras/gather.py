@@ -1,11 +1,10 @@
-"""Files in and out of the stage: photos for the capture folder and for COLMAP, undistorted photos and masks."""
+"""Files in and out of the stage: photos for the capture folder and for COLMAP, undistorted photos."""
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
@@ -14,8 +13,8 @@ from maquette.cameras.sources import PhotoFile, Source, select
 from maquette.cameras.undistort import bends, undistort_photo
 from maquette.cameras.video import choose_frames, read_frames
 from maquette.data.errors import InputError
-from maquette.data.formats.given import GivenCapture, MaskFile, read_given_mask
-from maquette.data.images import list_photos, read_photo, write_image
+from maquette.data.formats.given import GivenCapture
+from maquette.data.images import read_photo, write_image
 from maquette.data.jsonio import read_json, write_json
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
@@ -92,32 +91,6 @@ def write_undistorted(photo: Path, lens: Lens, camera: Camera, target: Path) -> 
     else:
         write_image(target, pixels)
     return pixels
-
-
-def write_given_mask(mask: MaskFile, lens: Lens, camera: Camera, target: Path) -> None:
-    """A mask that came with a photo, brought to the size of the photo and undistorted as it was."""
-    pixels = read_given_mask(mask).astype(np.uint8) * 255
-    if pixels.shape != (lens.height, lens.width):
-        pixels = cv2.resize(pixels, (lens.width, lens.height), interpolation=cv2.INTER_LINEAR)
-    if bends(lens):
-        pixels = undistort_photo(pixels, lens, camera)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_image(target, pixels > 127)
-
-
-def find_masks(
-    folder: Path | None, photos: Sequence[Path], all_photos: Sequence[Path | PhotoFile]
-) -> dict[str, Path]:
-    """The given mask of each photo name: by stem, else, where there are as many masks as photos, by order."""
-    if folder is None:
-        return {}
-    masks = list_photos(folder)
-    by_stem = {mask.stem: mask for mask in masks}
-    found = {p.name: by_stem[p.stem] for p in photos if p.stem in by_stem}
-    if not found and len(masks) == len(all_photos):
-        in_order = {p.name: mask for p, mask in zip(all_photos, masks, strict=True)}
-        found = {p.name: in_order[p.name] for p in photos}
-    return found
 
 
 def link_or_copy(source: Path, target: Path) -> None:

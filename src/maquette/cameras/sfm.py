@@ -41,7 +41,8 @@ class Request:
 
     `poses` (cam_from_world, one per photo) are kept and points triangulated; None: poses are found. `fixed`
     keeps the cameras' parameters. `pairs` are indices of photos to match; None: each photo with the `partners`
-    it looks most alike and its `neighbours` in order.
+    it looks most alike and its `neighbours` in order. `masks` is a folder of NAME.png for every photo, black
+    where no feature may be.
     """
 
     images: Path
@@ -59,6 +60,7 @@ class Request:
     first_octave: int
     threads: int
     seed: int
+    masks: Path | None = None
 
 
 def entry_of(lens: Lens, focal_known: bool = True) -> CameraEntry:

@@ -19,7 +19,7 @@ from maquette.geometry.transforms import Matrix4
 Kind = Literal["photos", "video"] | Format
 FormatChoice = Literal["photos"] | Format
 PHOTO_FOLDERS = ("photos", "images", "image", "rgb")
-MASK_FOLDERS = ("masks", "mask")
+MASK_FOLDERS = ("masks", "mask_visib", "mask")
 T = TypeVar("T")
 
 
@@ -95,6 +95,8 @@ def find_source(source: Path, name: FormatChoice | None = None, object_id: int |
         photos = tuple(PhotoFile(path.name, path) for path in _photos_of(source))
         return Source(source, "photos", photos, None, masks, true)
     given = read_capture(source, form, object_id)
+    if form == "bop":
+        masks = None  # the reader knows which of them are the object's
     video = next((photo.path for photo in given.photos if photo.frame_idx is not None), None)
     photos = () if video else tuple(PhotoFile(photo.name, photo.path) for photo in given.photos)
     return Source(source, form, photos, video, masks, true, given)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from maquette.cameras import assemble, checks, gather, sources
+from maquette.cameras import assemble, checks, gather, given, sources
 from maquette.cameras.exif import focal_length
+from maquette.cameras.given import Beside, BesideConfig
 from maquette.cameras.locate import PixelBox, locate_object, metric_scale
 from maquette.cameras.pairs import pairs_by_pose
 from maquette.cameras.sfm import PhotoEntry, Request, entry_of, run_colmap, unknown_lens
@@ -21,7 +22,6 @@ from maquette.data.captures import load_capture, save_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
 from maquette.data.formats.colmap import ColmapModel, write_model
-from maquette.data.formats.given import MaskFile
 from maquette.data.jsonio import to_plain
 from maquette.data.progress import Stopwatch, say, steps, track
 from maquette.data.records import Capture, View
@@ -57,6 +57,7 @@ class CamerasConfig:
     """The object in one photo: PHOTO x0 y0 x1 y1, in pixels of the photo as displayed."""
     size: float | None = None
     """The object's largest extent in metres, if known: makes everything metric."""
+    beside: Annotated[BesideConfig, tyro.conf.arg(name="")] = field(default_factory=BesideConfig)
     lens: Literal["SIMPLE_RADIAL", "RADIAL", "OPENCV"] = "SIMPLE_RADIAL"
     """The model of an unknown lens."""
     video_frames: int = 80
@@ -98,9 +99,12 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
     watch = Stopwatch()
     checks.check_options(request.holdout, request.size)
     source = sources.find_source(request.source, request.format, request.object)
+    source = given.with_masks(source, request.beside)
     chosen = sources.select(source.photos, request.frames) if source.photos else ()
     inputs = source.inputs(chosen) | ({"camera": request.camera} if request.camera else {})
-    asked = to_plain(replace(request, source=Path(), camera=None))
+    if request.beside.ignore_masks is not None:
+        inputs |= {"ignored": request.beside.ignore_masks}
+    asked = to_plain(_without_paths(request))
     stage = begin_stage(workspace.cameras, asked, inputs, overwrite, keep=True)
     if stage.complete:
         return CamerasResult(workspace.cameras, load_capture(workspace), skipped=True)
@@ -121,10 +125,11 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
     checks.check_box(request.box, sizes, _held_out(request, posed, list(sizes)))
     if posed is not None and request.size is not None and posed.metric:
         raise InputError(f"the cameras in {source.root} are in metres already; leave --size out.")
+    beside_photos = given.gather_beside(request.beside, source, photos, sizes)
     shots = _lenses(request, photos, sizes, posed)
-    model, shots = _reconstruct(request, shots, posed, stage)
+    model, shots = _reconstruct(request, shots, posed, beside_photos, stage)
     capture = _assemble(request, model, shots, posed, list(sizes), stage)
-    _bring_along(source, photos, shots, beside)
+    _bring_along(source, beside_photos, shots, workspace, beside)
     save_capture(stage.partial, capture)
     write_model(stage.partial / "sparse", assemble.to_colmap(capture.views, capture.points))
     shutil.rmtree(stage.partial / "work", ignore_errors=True)
@@ -134,21 +139,26 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
     return CamerasResult(workspace.cameras, capture)
 
 
-def _bring_along(source: Source, photos: tuple[Path, ...], shots: list[_Shot], capture_folder: Path) -> None:
+def _without_paths(request: CamerasConfig) -> CamerasConfig:
+    """What was asked but for where it lies: files count by their content."""
+    beside = replace(request.beside, given_masks=None, ignore_masks=None)
+    return replace(request, source=Path(), camera=None, beside=beside)
+
+
+def _bring_along(source: Source, beside: Beside, shots: list[_Shot], workspace: Workspace, capture: Path) -> None:
     """Masks and truth that came with the photos; masks are undistorted as their photos were."""
-    lens_of = {shot.name: shot.lens for shot in shots}
-    given = () if source.given is None else source.given.photos
-    beside = gather.find_masks(source.masks, photos, source.photos)
-    masks = {name: MaskFile(path) for name, path in beside.items()} | {p.name: p.mask for p in given if p.mask}
-    ignored = {p.name: p.ignore for p in given if p.ignore}
-    for kind, files in (("masks", masks), ("ignore", ignored)):
-        for name, mask in files.items():
-            if name in lens_of:
-                target = capture_folder / kind / f"{Path(name).stem}.png"
-                gather.write_given_mask(mask, lens_of[name], undistorted_camera(lens_of[name]), target)
+    for shot in shots:
+        camera = undistorted_camera(shot.lens)
+        if shot.name in beside.given:
+            target = capture / workspace.given_mask(shot.name).relative_to(workspace.capture)
+            given.write_given(beside.given[shot.name], shot.lens, camera, target)
+        pixels = beside.ignored_pixels(shot.name, (shot.lens.width, shot.lens.height))
+        if pixels is not None:
+            target = capture / workspace.ignored_mask(shot.name).relative_to(workspace.capture)
+            given.write_ignored(pixels, shot.lens, camera, target)
     if source.truth is not None:
-        gather.copy_truth(source.truth, capture_folder / "truth")
-    gather.note_source(capture_folder, source)
+        gather.copy_truth(source.truth, capture / "truth")
+    gather.note_source(capture, source)
 
 
 def _lenses(
@@ -177,7 +187,7 @@ def _lenses(
 
 
 def _reconstruct(
-    request: CamerasConfig, shots: list[_Shot], posed: Posed | None, stage: StageFolder
+    request: CamerasConfig, shots: list[_Shot], posed: Posed | None, beside: Beside, stage: StageFolder
 ) -> tuple[ColmapModel, list[_Shot]]:
     """The sparse model, and the photos in it with the lens they turned out to have."""
     if posed is not None and posed.model is not None and len(posed.model.points.ids) >= 100:
@@ -186,6 +196,7 @@ def _reconstruct(
     work = stage.partial / "work"
     names = gather.photos_for_colmap([shot.path for shot in shots], work / "photos")
     shots = [replace(shot, colmap_name=names[shot.name]) for shot in shots]
+    sized = [(shot.name, shot.colmap_name, (shot.lens.width, shot.lens.height)) for shot in shots]
     distinct = list(dict.fromkeys(shot.lens for shot in shots))
     known = request.camera is not None or posed is not None
     asked = Request(
@@ -204,6 +215,7 @@ def _reconstruct(
         first_octave=request.first_octave,
         threads=os.cpu_count() or 1,
         seed=request.seed,
+        masks=given.write_for_colmap(beside, sized, work / "masks"),
     )
     with steps(STEPS) as progress:
         model = run_colmap(asked, progress)

@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 from safetensors.numpy import load_file, save_file
 
+from maquette.data.images import read_mask
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.records import Capture, Points, Truth, View
 from maquette.data.workspace import Workspace
@@ -48,6 +50,12 @@ def load_capture(workspace: Workspace) -> Capture:
     record = read_record(folder / "cameras.json", _CaptureRecord)
     points = Points(**load_file(folder / "points.safetensors"))
     return Capture(points=points, **{name: getattr(record, name) for name in _CaptureRecord.__dataclass_fields__})
+
+
+def load_ignored(workspace: Workspace, view: View) -> Bool[np.ndarray, "height width"] | None:
+    """The pixels of a view's undistorted photo that nothing may learn from; None where all may be used."""
+    path = workspace.ignored_mask(view.name)
+    return read_mask(path) if path.exists() else None
 
 
 def load_truth(folder: Path) -> Truth | None:

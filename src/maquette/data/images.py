@@ -46,8 +46,8 @@ def read_photo(path: Path) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
-    """A mask: the alpha channel where there is one, else the grey value; true above one half."""
-    image = _open(path)
+    """A mask, turned as its EXIF says: the alpha channel where there is one, else the grey; true above one half."""
+    image = ImageOps.exif_transpose(_open(path))
     if image.mode in ("RGBA", "LA"):
         image = image.getchannel("A")
     return np.asarray(image.convert("L")) > 127

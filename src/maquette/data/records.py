@@ -75,6 +75,8 @@ class PhotoMask:
     agreement: float
     share: float
     """Foreground pixels over pixels of the photo."""
+    lost: str = ""
+    """Why a mask that was carried here is not to be trusted; empty where it is."""
 
 
 @dataclass(frozen=True)

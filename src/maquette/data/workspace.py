@@ -63,6 +63,11 @@ class Workspace:
         return self.capture / "masks"
 
     @property
+    def ignored(self) -> Path:
+        """Pixels of undistorted photos that nothing may learn from: white is ignored."""
+        return self.capture / "ignore"
+
+    @property
     def truth(self) -> Path:
         """What the capture's source says is true (truth.json and its mesh); only scores and reports read it."""
         return self.capture / "truth"
@@ -73,6 +78,10 @@ class Workspace:
 
     def given_mask(self, name: str) -> Path:
         return self.given_masks / f"{Path(name).stem}.png"
+
+    def ignored_mask(self, name: str) -> Path:
+        """Missing where the whole photo may be used."""
+        return self.ignored / f"{Path(name).stem}.png"
 
     def coarse_mask(self, name: str) -> Path:
         return self.masks / "coarse" / f"{Path(name).stem}.png"
@@ -169,6 +178,14 @@ def begin_stage(
         for name, content in asked.items():
             write_json(partial / name, content)
     return StageFolder(final, partial, complete=False, resumed=resumed)
+
+
+def reopen_stage(final: Path) -> StageFolder:
+    """A copy of a complete stage to change in part and commit: it was made from the same, and then repaired."""
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(final, partial)
+    return StageFolder(final, partial, complete=False, resumed=True)
 
 
 def hash_of(path: Path) -> str | None:

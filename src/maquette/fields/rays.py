@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from maquette.data.images import resize_area
 from maquette.data.records import View
 from maquette.fields.sampling import Rays, sphere_span
 from maquette.geometry.camera import Camera
@@ -29,13 +30,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class TrainingPhoto:
-    """One photo at training resolution."""
+    """One photo at training resolution. No ray is ever drawn through an `ignored` pixel."""
 
     camera: Camera
     unit_from_cam: Matrix4
     colour: UInt8[np.ndarray, "height width 3"]
     mask: Bool[np.ndarray, "height width"]
     labels: UInt8[np.ndarray, "height width"]
+    ignored: Bool[np.ndarray, "height width"] | None = None
 
 
 def unit_from_cam(view: View, sphere: Sphere) -> Matrix4:
@@ -65,6 +67,7 @@ class RayBank:
     def __init__(self, photos: list[TrainingPhoto], points_unit: Float[Tensor, "point 3"] | None = None) -> None:
         self._photos = photos
         self.points_unit = torch.zeros(0, 3) if points_unit is None else points_unit
+        self._usable = [_usable_pixels(photo) for photo in photos]
         self._near = [_pixels_on_sphere(photo) for photo in photos]
 
     def draw(self, rng: np.random.Generator, rays: int, photos: int, on_object: float) -> Batch:
@@ -88,11 +91,12 @@ class RayBank:
         return self.points_unit[torch.as_tensor(rng.integers(0, len(self.points_unit), count))]
 
     def _draw_from(self, photo_idx: int, rng: np.random.Generator, rays: int, on_object: float) -> Batch:
-        photo, near = self._photos[photo_idx], self._near[photo_idx]
+        photo, near, usable = self._photos[photo_idx], self._near[photo_idx], self._usable[photo_idx]
         pixels = photo.camera.width * photo.camera.height
         count = round(rays * on_object) if len(near) else 0
+        anywhere = rng.integers(0, pixels if usable is None else len(usable), rays - count)
         flat = np.concatenate(
-            [rng.choice(near, count) if count else near[:0], rng.integers(0, pixels, rays - count)]
+            [rng.choice(near, count) if count else near[:0], anywhere if usable is None else usable[anywhere]]
         )
         row, column = np.divmod(flat, photo.camera.width)
         centres = np.stack([column + 0.5, row + 0.5], -1)
@@ -104,7 +108,19 @@ class RayBank:
         )
 
 
+def shrunk_ignored(
+    ignored: Bool[np.ndarray, "height width"], width: int, height: int
+) -> Bool[np.ndarray, "height2 width2"]:
+    """Ignored pixels at training resolution: those that any ignored pixel of the photo has a share in."""
+    return resize_area(ignored.astype(np.float32), width, height) > 0
+
+
+def _usable_pixels(photo: TrainingPhoto) -> Int[np.ndarray, "pixel"] | None:
+    """Flat indices of the pixels that are not ignored; None for all of them."""
+    return None if photo.ignored is None else np.flatnonzero(~photo.ignored)
+
+
 def _pixels_on_sphere(photo: TrainingPhoto) -> Int[np.ndarray, "pixel"]:
     pixels = photo.camera.pixel_grid().reshape(-1, 2)
-    hit = sphere_span(camera_rays_unit(photo.camera, photo.unit_from_cam, pixels))[2]
-    return np.flatnonzero(hit.numpy())
+    hit = sphere_span(camera_rays_unit(photo.camera, photo.unit_from_cam, pixels))[2].numpy()
+    return np.flatnonzero(hit if photo.ignored is None else hit & ~photo.ignored.ravel())

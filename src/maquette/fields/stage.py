@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import load_capture, load_ignored
 from maquette.data.checkpoints import (
     load_tensors,
     restore_rng,
@@ -34,7 +34,15 @@ from maquette.fields.losses import (
     surface_point_loss,
 )
 from maquette.fields.models import DecomposedField, FieldShapes
-from maquette.fields.rays import NO_LABEL, Batch, RayBank, TrainingPhoto, training_camera, unit_from_cam
+from maquette.fields.rays import (
+    NO_LABEL,
+    Batch,
+    RayBank,
+    TrainingPhoto,
+    shrunk_ignored,
+    training_camera,
+    unit_from_cam,
+)
 from maquette.fields.sampling import CoarseGrids
 from maquette.fields.store import FieldsRecord
 from maquette.fields.trace import Sharpness, Traced, trace
@@ -279,9 +287,11 @@ def _training_photos(workspace: Workspace, capture: Capture, request: FieldsConf
         small_mask = resize_area(mask.astype(np.float32), *size) > 0.5
         covered += int(small_mask.any())
         colour = resize_area(read_photo(workspace.photo(view.name)), *size)
-        photos.append(
-            TrainingPhoto(camera, unit_from_cam(view, capture.sphere), colour, small_mask, labels[rows][:, columns])
-        )
+        pose, small_labels = unit_from_cam(view, capture.sphere), labels[rows][:, columns]
+        ignored = load_ignored(workspace, view)
+        small_ignored = None if ignored is None else shrunk_ignored(ignored, *size)
+        if small_ignored is None or not small_ignored.all():
+            photos.append(TrainingPhoto(camera, pose, colour, small_mask, small_labels, small_ignored))
     if covered < 3:
         raise InputError(
             f"only {covered} of {len(photos)} masks in {workspace.masks} show the object; at least three must. "

@@ -13,7 +13,8 @@ from maquette.geometry.transforms import Matrix4, inverse
 
 @dataclass(frozen=True)
 class Crop:
-    """A square window of a photo. `valid` is where the photo is; `disc` where the ray meets the sphere.
+    """A square window of a photo. `valid` is where the photo is and may be used; `disc` where the ray meets the
+    sphere.
 
     `axial[y, x]` is the distance of the pixel's ray from the sphere's centre, in sphere radii.
     """
@@ -45,8 +46,12 @@ def crop_photo(
     sphere: Sphere,
     size: int,
     margin: float,
+    ignored: Bool[np.ndarray, "height width"] | None = None,
 ) -> Crop | None:
-    """The window `margin` times as large as the sphere's outline; None where the sphere is out of sight."""
+    """The window `margin` times as large as the sphere's outline; None where the sphere is out of sight.
+
+    `ignored` pixels are not valid, and show the colour of the nearest pixel that is not ignored.
+    """
     box = sphere.box_in(camera, cam_from_world)
     if box is None:
         return None
@@ -60,16 +65,36 @@ def crop_photo(
     photo_from_crop = np.array(
         [[side / size, 0, x0 + 0.5 * side / size - 0.5], [0, side / size, y0 + 0.5 * side / size - 0.5]]
     )
+    if ignored is not None:
+        pixels = filled(pixels, ignored)
     smooth = cv2.GaussianBlur(pixels, (0, 0), 0.4 * side / size) if side > size else pixels
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     cut = cv2.warpAffine(smooth, photo_from_crop, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    inside = np.ones(pixels.shape[:2], np.uint8)
+    inside = np.ones(pixels.shape[:2], np.uint8) if ignored is None else (~ignored).astype(np.uint8)
     valid = (
         cv2.warpAffine(inside, photo_from_crop, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
     )
     return Crop(
         window_camera, cam_from_world, cut, valid, _axial(window_camera, cam_from_world, sphere), (x0, y0, side)
     )
+
+
+def filled(
+    pixels: UInt8[np.ndarray, "height width 3"], ignored: Bool[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The photo with each ignored pixel in the colour of the nearest other one, as beyond a photo's edge.
+
+    What was ignored would otherwise teach its colour: a black border makes black a colour of the background.
+    """
+    if ignored.all() or not ignored.any():
+        return pixels
+    _, labels = cv2.distanceTransformWithLabels(
+        ignored.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    nearest = np.asarray(labels, np.int64)
+    colours = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
+    colours[nearest[~ignored]] = pixels[~ignored]
+    return np.where(ignored[..., None], colours[nearest], pixels)
 
 
 def paste_mask(
@@ -81,6 +106,17 @@ def paste_mask(
     crop_from_photo = np.array([[scale, 0, (0.5 - x0) * scale - 0.5], [0, scale, (0.5 - y0) * scale - 0.5]])
     flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(mask.astype(np.float32), crop_from_photo, (width, height), flags=flags)
+
+
+def cut_mask(mask: Bool[np.ndarray, "height width"], crop: Crop) -> Bool[np.ndarray, "size size"]:
+    """A photo's mask as the crop sees it, false beyond the photo and where pixels are ignored."""
+    size, (x0, y0, side) = crop.camera.width, crop.window
+    step = side / size
+    photo_from_crop = np.array([[step, 0, x0 + 0.5 * step - 0.5], [0, step, y0 + 0.5 * step - 0.5]])
+    soft = mask.astype(np.float32)
+    soft = cv2.GaussianBlur(soft, (0, 0), 0.4 * step) if step > 1 else soft
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return (cv2.warpAffine(soft, photo_from_crop, (size, size), flags=flags) > 0.5) & crop.valid
 
 
 def _axial(camera: Camera, cam_from_world: Matrix4, sphere: Sphere) -> Float[np.ndarray, "size size"]:

@@ -46,7 +46,7 @@ def vote(
     voters = np.ones(len(crops), bool)
     for _ in range(rounds):
         odds = cluster_odds(crops, labels, support, voters, count)
-        maps = [_pixel_odds(odds, label, crop, s) for label, crop, s in zip(labels, crops, support, strict=True)]
+        maps = [pixel_odds(odds, label, crop, s) for label, crop, s in zip(labels, crops, support, strict=True)]
         masks = [
             largest_parts(cut(crop, m, s, grabcut), 0.1) for crop, m, s in zip(crops, maps, bound, strict=True)
         ]
@@ -105,9 +105,10 @@ def cluster_odds(
     return torch.log((f_in + 1e-4) / (f_out + 1e-4)).clamp(-4, 4)
 
 
-def _pixel_odds(
+def pixel_odds(
     q: Float[Tensor, "cluster"], label: Int[np.ndarray, "size size"], crop: Crop, support: Tensor
 ) -> Float[Tensor, "size size"]:
+    """Log-odds of each pixel: its cluster's, a little of the hull's, never beyond the sphere; smoothed."""
     index = torch.as_tensor(label)
     odds = torch.where(index >= 0, q[index.clamp(min=0)], 0.0)
     odds = odds + 0.2 * torch.logit(support.clamp(0.05, 0.95))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maquette.data.captures import load_capture, load_truth
+from maquette.data.captures import load_capture, load_ignored, load_truth
 from maquette.data.images import read_labels, read_mask, read_photo, resize_area
 from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.progress import say
@@ -83,6 +83,7 @@ def _masks_note(workspace: Workspace) -> list[str]:
         "find": "found by us",
         "given": "the given ones (the truth)",
         "mix": "partly the given ones (the truth)",
+        "prompted": "found from what a person marked in a photo or a few",
     }
     return [f"Masks the fields learnt from: {said.get(str(source), source)}."]
 
@@ -103,17 +104,21 @@ def _score_photos(workspace: Workspace, capture: Capture, notes: list[str]) -> t
 def _score_photo(workspace: Workspace, view: View) -> PhotoScore:
     truth_path = workspace.given_mask(view.name)
     truth = read_mask(truth_path) if truth_path.exists() else None
+    ignored = load_ignored(workspace, view)
     overlap = whole = inside = None
     if truth is not None and (path := workspace.rendered_mask(view.name)).exists():
         weight = read_labels(path).astype(np.float32) / 255
-        overlap = iou(mask_of_weight(weight, truth.shape[1], truth.shape[0]), truth)
+        used = np.ones(truth.shape, bool) if ignored is None else ~ignored
+        overlap = iou(mask_of_weight(weight, truth.shape[1], truth.shape[0]) & used, truth & used)
     if (path := workspace.rendered_view(view.name)).exists():
         rendered = read_photo(path)
         height, width = rendered.shape[:2]
         photo = resize_area(read_photo(workspace.photo(view.name)), width, height)
-        whole = psnr(rendered, photo)
+        used = None if ignored is None else resize_area(ignored.astype(np.float32), width, height) == 0
+        whole = psnr(rendered, photo, used)
         if truth is not None:
-            inside = psnr(rendered, photo, mask_of_weight(truth.astype(np.float32), width, height))
+            own = mask_of_weight(truth.astype(np.float32), width, height)
+            inside = psnr(rendered, photo, own if used is None else own & used)
     return PhotoScore(view.name, overlap, whole, inside)
 
 

@@ -1,0 +1,50 @@
+"""What can be chosen about the coarse masks."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from maquette.masks.cosegment import CosegmentConfig
+from maquette.masks.extractors import FeatureName
+from maquette.masks.prompted import PromptConfig
+
+
+@dataclass(frozen=True)
+class MasksConfig:
+    """Coarse masks and label maps without labels; by default without downloaded weights too."""
+
+    source: Annotated[
+        Literal["find", "given", "mix", "prompted"], tyro.conf.arg(name="masks", prefix_name=False)
+    ] = "find"
+    """find: from geometry and appearance. given: what came with the photos. mix: given where there are any.
+    prompted: from what you mark in one photo or a few."""
+    method: Literal["vote", "cosegment"] = "vote"
+    """vote: clusters of all photos and their common hull. cosegment: what pairs of photos share, as published."""
+    features: FeatureName = "appearance"
+    """What clusters are made of. appearance: colour, no weights. dino, dinov2: from the hub, or --masks.weights."""
+    weights: str | None = None
+    """The network's weights: a file, a folder, or a name on the hub."""
+    stride: int | None = None
+    """Pixels between descriptors of dino and dinov2; half a patch by default."""
+    with_appearance: bool = False
+    """Join a network's clusters with clusters of colour when voting."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where a network runs."""
+    cosegmentation: Annotated[CosegmentConfig, tyro.conf.arg(name="")] = field(default_factory=CosegmentConfig)
+    clusters: int = 20
+    """Clusters over all photos, for voting."""
+    photo_clusters: int = 24
+    """Clusters of one photo, for the fields' cluster loss."""
+    crop: int = 224
+    """Working size, pixels a side, of the window around the sphere."""
+    margin: float = 1.6
+    """That window's side, in outlines of the sphere."""
+    voxels: int = 48
+    """Voxels a side of the common hull."""
+    rounds: int = 2
+    """Rounds of voting between clusters and hull."""
+    grabcut: int = 3
+    """Iterations of GrabCut."""
+    marks: Annotated[PromptConfig, tyro.conf.arg(name="")] = field(default_factory=PromptConfig)
+    seed: int = 0

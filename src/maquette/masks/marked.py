@@ -1,0 +1,88 @@
+"""Masks from marks in a few photos, and the record of what a repair starts from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from maquette.data.images import read_mask, read_photo, write_image
+from maquette.data.jsonio import read_record
+from maquette.data.progress import track
+from maquette.data.records import Capture, PhotoMask
+from maquette.data.workspace import Workspace
+from maquette.masks.clusters import voting_clusters
+from maquette.masks.config import MasksConfig
+from maquette.masks.extractors import device_named, load_extractor
+from maquette.masks.found import open_crop, plane_of, too_few
+from maquette.masks.hull import make_voxels
+from maquette.masks.prompted import Masks, PromptConfig, check_marks, find_marks, from_marks
+
+
+def prompted_masks(workspace: Workspace, capture: Capture, request: MasksConfig, partial: Path) -> list[PhotoMask]:
+    """Masks from marks in a few photos, into coarse/."""
+    check_marks(request.marks)
+    masks = open_masks(workspace, capture, request, partial)
+    marks = {} if request.marks.grid is not None else find_marks(masks, capture, request.marks)
+
+    extract = load_extractor(request.features, request.weights, request.stride, device_named(request.device))
+
+    def labels() -> list[Int[np.ndarray, "size size"]]:
+        return voting_clusters(masks.crops, extract, request.clusters, False, request.seed)
+
+    found = from_marks(masks, marks, request.marks, labels, request.rounds + 1, request.grabcut)
+    return with_unseen(capture, partial, found)
+
+
+def base_of(workspace: Workspace, request: MasksConfig) -> tuple[MasksConfig, PromptConfig]:
+    """What the masks to repair are made from, and how to repair them.
+
+    A command that only marks means the masks that are there, whatever they were made from, and their segmenter.
+    """
+    base, stored = replace(request, marks=request.marks.without_marks()), workspace.masks / "config.json"
+    config, default = request.marks, PromptConfig()
+    asked = replace(base, marks=replace(base.marks, segmenter=default.segmenter, weights=default.weights))
+    if not stored.exists():
+        return asked, config
+    found = read_record(stored, MasksConfig)
+    if asked == MasksConfig():
+        base = found
+    if found.source == "prompted" and config.segmenter == default.segmenter:
+        config = replace(config, segmenter=found.marks.segmenter, weights=found.marks.weights)
+    return (base if asked == MasksConfig() else asked), config
+
+
+def open_masks(workspace: Workspace, capture: Capture, request: MasksConfig, partial: Path) -> Masks:
+    """The learnt photos that see the sphere, their masks to lie in coarse/ of the partial folder."""
+    views, crops = [], []
+    for view in track(capture.learnt, "crops", len(capture.learnt)):
+        crop = open_crop(workspace, capture, view, request)
+        if crop is not None:
+            views.append(view)
+            crops.append(crop)
+    if len(crops) < 3:
+        raise too_few(len(crops))
+    coarse = [partial / "coarse" / f"{Path(view.name).stem}.png" for view in views]
+    return Masks(
+        views=views,
+        crops=crops,
+        sphere=capture.sphere,
+        voxels=make_voxels(crops, capture.sphere, plane_of(capture), request.voxels),
+        side=request.voxels,
+        photo=lambda photo: read_photo(workspace.photo(views[photo].name)),
+        load=lambda photo: read_mask(coarse[photo]),
+        write=lambda photo, mask: write_image(coarse[photo], mask),
+    )
+
+
+def with_unseen(capture: Capture, partial: Path, records: list[PhotoMask]) -> list[PhotoMask]:
+    """The records of all learnt photos in order; where the sphere is out of sight the mask is empty."""
+    by_name = {record.photo: record for record in records}
+    for view in capture.learnt:
+        if view.name not in by_name:
+            write_image(
+                partial / "coarse" / f"{Path(view.name).stem}.png",
+                np.zeros((view.camera.height, view.camera.width), bool),
+            )
+            by_name[view.name] = PhotoMask(view.name, "carried", 0.0, 0.0)
+    return [by_name[view.name] for view in capture.learnt]

@@ -1,0 +1,29 @@
+"""The segmenters by name. Nothing is loaded, let alone downloaded, before one is made."""
+
+from typing import Literal
+
+from maquette.masks.carry import Memory
+from maquette.masks.grabcut import GrabCutSegmenter
+from maquette.masks.prompts import GridSegmenter, Segmenter
+
+
+def make_segmenter(name: Literal["sam2", "grabcut"], weights: str) -> Segmenter:
+    """Raises InputError where the weights are not to be had."""
+    if name == "grabcut":
+        return GrabCutSegmenter()
+    return make_sam2(weights)
+
+
+def make_sam2(weights: str) -> GridSegmenter:
+    """SAM 2, which also answers without a prompt. Raises InputError where the weights are not to be had."""
+    # transformers takes seconds to import, and only this needs it.
+    from maquette.masks.sam2 import load_segmenter
+
+    return load_segmenter(weights)
+
+
+def make_memory(weights: str) -> Memory:
+    """SAM 2's memory, empty. Raises InputError where the weights are not to be had."""
+    from maquette.masks.sam2 import load_memory
+
+    return load_memory(weights)
