@@ -26,6 +26,7 @@ COMMANDS = {
     "estimator": "asset -> a network trained to recognise the object's surface in a photo",
     "poses": "photos + estimator -> where the object is in each",
     "scores": "predictions + truth -> numbers",
+    "bench": "a published protocol (lmo, dtu) on the data that are there -> one table beside the papers'",
     "report": "everything a workspace holds -> report.html",
     "studio": "make a capture of our own, with all its truth",
     "demo": "make a capture, run everything on it, estimate poses, score them, write the report",
@@ -33,7 +34,7 @@ COMMANDS = {
 _GROUPS = (
     ("everything at once", ("demo", "run")),
     ("stages, one after the other", ("cameras", "masks", "fields", "asset", "estimator")),
-    ("using and judging the result", ("poses", "scores", "report")),
+    ("using and judging the result", ("poses", "scores", "bench", "report")),
     ("making photos", ("studio",)),
 )
 

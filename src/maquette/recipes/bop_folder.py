@@ -97,8 +97,8 @@ def _object(path: Path, info: dict) -> BopObject:
     return BopObject(path, float(info["diameter"]) * METRES, tuple(discrete), continuous)
 
 
-def _vector(values: object) -> Vector:
-    x, y, z = (float(v) for v in cast(list, values))
+def _vector(values: list | np.ndarray) -> Vector:
+    x, y, z = (float(v) for v in values)
     return x, y, z
 
 
@@ -133,7 +133,7 @@ def _scene(folder: Path) -> list[BopPhoto]:
     return photos
 
 
-def _camera(k: list[float], size: tuple[int, int]) -> Camera:
+def _camera(k: list, size: tuple[int, int]) -> Camera:
     """BOP's pixel centres lie on whole numbers: half a pixel is added."""
     return Camera(*size, float(k[0]), float(k[4]), float(k[2]) + 0.5, float(k[5]) + 0.5)
 
@@ -144,6 +144,6 @@ def _instance(gt: dict, info: dict) -> Instance:
     return Instance(int(gt["obj_id"]), pose, float(info["visib_fract"]))
 
 
-def _box(bbox: list[float]) -> tuple[float, float, float, float] | None:
+def _box(bbox: list) -> tuple[float, float, float, float] | None:
     x, y, width, height = (float(v) for v in bbox)
     return (x, y, x + width, y + height) if width > 0 and height > 0 else None
