@@ -58,16 +58,18 @@ def coco_score(truth: Sequence[CocoInstance], found: Sequence[CocoInstance], hei
     photos = {name: number for number, name in enumerate(sorted({i.photo for i in [*truth, *found]}), 1)}
     with contextlib.redirect_stdout(io.StringIO()):
         there = COCO()
-        there.dataset = {
+        content = {
             "info": {},
             "images": [{"id": n, "height": height, "width": width} for n in photos.values()],
             "categories": [{"id": obj_id} for obj_id in sorted({i.obj_id for i in truth})],
             "annotations": [{"id": n, **_record(i, photos, masks)} for n, i in enumerate(truth, 1)],
         }
+        there.dataset = content  # pyright: ignore[reportAttributeAccessIssue]
         there.createIndex()
         if not any(i.obj_id in there.cats for i in found):
             return CocoScore(0.0, 0.0, 0.0, 0.0)
-        here = there.loadRes([{"score": i.score, **_record(i, photos, masks)} for i in found])
+        records = [{"score": i.score, **_record(i, photos, masks)} for i in found]
+        here = there.loadRes(records)  # pyright: ignore[reportArgumentType]
         judge = COCOeval(there, here, "segm" if masks else "bbox")
         judge.evaluate()
         judge.accumulate()
