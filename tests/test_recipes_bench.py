@@ -101,7 +101,13 @@ def test_the_truth_as_results_scores_one_on_the_test_photos(data: Path, tmp_path
     written = json.loads((tmp_path / "out/scores.json").read_text())
     assert written["obj_000007"]["ad_recall_10"] == 1.0 and written["seconds_per_photo"] == 0.25
     text = (tmp_path / "out/bench.md").read_text()
-    for said in ("2 of LM-O's eight objects: 5, 7", "rendered from the true poses", "NeuSurfEmb, RGB, ", "0.554"):
+    for said in (
+        "2 of LM-O's eight objects: 5, 7",
+        "truth_lmo-test.csv, as they are",
+        "rendered from the true poses",
+        "NeuSurfEmb, RGB, ",
+        "0.554",
+    ):
         assert said in text, said
 
 
@@ -129,6 +135,18 @@ def test_an_object_that_fails_is_a_row_with_its_reason(data: Path, tmp_path: Pat
     assert "- obj_000005 failed: " in text
     assert json.loads((tmp_path / "out/scores.json").read_text())["obj_000005"]["failure"]
     assert (tmp_path / "out" / "maquette_lmo-test.csv").exists()
+
+
+def test_scans_of_dtu_that_fail_are_rows_and_results_are_refused(tmp_path: Path) -> None:
+    for scan in ("scan24", "scan65"):
+        (tmp_path / "dtu" / scan).mkdir(parents=True)
+        (tmp_path / "dtu" / scan / "cameras_sphere.npz").write_bytes(b"nothing")
+    table = bench(tmp_path / "out", BenchConfig("dtu", tmp_path / "dtu"))
+    assert [row.name for row in table.rows] == ["scan24", "scan65"] and not table.overall
+    assert all("no photos in" in row.failure for row in table.rows)
+    assert "DORec" in (tmp_path / "out/bench.md").read_text()
+    with pytest.raises(InputError, match="bench lmo"):
+        bench(tmp_path / "out", BenchConfig("dtu", tmp_path / "dtu", results=tmp_path / "a_b-c.csv"))
 
 
 def test_onboarding_is_given_poses_masks_and_nothing_of_the_test_photos(data: Path, tmp_path: Path) -> None:

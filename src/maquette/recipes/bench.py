@@ -117,16 +117,23 @@ def _lmo(folder: Path, request: BenchConfig, overwrite: bool) -> Bench:
     groups = compare(data, results, {k: set(split[k].test) for k in chosen})
     by_object = figures_by_object(groups)
     rows = [replace(r, figures={**r.figures, **by_object.get(k, {})}) for k, r in zip(chosen, rows, strict=True)]
-    boxes = "the file's own" if request.results else "of the visible part, from the truth"
-    depth = "a sensor's" if all(g.sensor for g in groups) else "rendered from the true poses"
-    notes = (
-        f"{len(chosen)} of LM-O's eight objects: {', '.join(map(str, chosen))}.",
-        "Each is learnt from its reference photos in split.json, with given poses and the models' silhouettes as "
-        "masks, and tested on the others.",
-        f"Poses: {method}, RGB only. Boxes: {boxes}. Depth for VSD: {depth}.",
+    notes = _lmo_notes(request.results, chosen, all(g.sensor for g in groups))
+    return Bench("LM-O", notes, figures_of(groups), tuple(rows))
+
+
+def _lmo_notes(results: Path | None, chosen: list[int], sensor: bool) -> tuple[str, ...]:
+    depth = "a sensor's" if sensor else "rendered from the true poses"
+    scored = (
+        f"{len(chosen)} of LM-O's eight objects: {', '.join(map(str, chosen))}, on the test photos of split.json."
+    )
+    if results is not None:
+        return scored, f"Poses: {results.name}, as they are. Depth for VSD: {depth}."
+    return (
+        scored,
+        "Each is learnt from its reference photos there, with given poses and the models' silhouettes as masks.",
+        f"Poses: ours, RGB only. Boxes: of the visible part, from the truth. Depth for VSD: {depth}.",
         "Alignment: rigid, by the given cameras. A failed object counts with recall 0.",
     )
-    return Bench("LM-O", notes, figures_of(groups), tuple(rows))
 
 
 def _name(obj_id: int) -> str:
