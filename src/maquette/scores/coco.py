@@ -58,13 +58,7 @@ def coco_score(truth: Sequence[CocoInstance], found: Sequence[CocoInstance], hei
     photos = {name: number for number, name in enumerate(sorted({i.photo for i in [*truth, *found]}), 1)}
     with contextlib.redirect_stdout(io.StringIO()):
         there = COCO()
-        content = {
-            "info": {},
-            "images": [{"id": n, "height": height, "width": width} for n in photos.values()],
-            "categories": [{"id": obj_id} for obj_id in sorted({i.obj_id for i in truth})],
-            "annotations": [{"id": n, **_record(i, photos, masks)} for n, i in enumerate(truth, 1)],
-        }
-        there.dataset = content  # pyright: ignore[reportAttributeAccessIssue]
+        there.dataset = _dataset(truth, photos, masks, height, width)  # pyright: ignore[reportAttributeAccessIssue]
         there.createIndex()
         if not any(i.obj_id in there.cats for i in found):
             return CocoScore(0.0, 0.0, 0.0, 0.0)
@@ -75,6 +69,18 @@ def coco_score(truth: Sequence[CocoInstance], found: Sequence[CocoInstance], hei
         judge.accumulate()
         judge.summarize()
     return CocoScore(float(judge.stats[0]), float(judge.stats[1]), float(judge.stats[2]), float(judge.stats[8]))
+
+
+def _dataset(
+    truth: Sequence[CocoInstance], photos: dict[str, int], masks: bool, height: int, width: int
+) -> dict[str, object]:
+    """The truth as pycocotools holds it in memory."""
+    return {
+        "info": {},
+        "images": [{"id": n, "height": height, "width": width} for n in photos.values()],
+        "categories": [{"id": obj_id} for obj_id in sorted({i.obj_id for i in truth})],
+        "annotations": [{"id": n, **_record(i, photos, masks)} for n, i in enumerate(truth, 1)],
+    }
 
 
 def _record(instance: CocoInstance, photos: dict[str, int], masks: bool) -> dict[str, object]:
