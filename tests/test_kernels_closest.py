@@ -4,7 +4,7 @@ import pytest
 import torch
 import trimesh
 
-from maquette.kernels.closest import distance_to_mesh, distance_to_mesh_plain
+from maquette.kernels.closest import ClosestPoints, distance_to_mesh, distance_to_mesh_plain
 
 
 def test_distance_to_mesh_agrees_with_its_plain_twin() -> None:
@@ -23,6 +23,18 @@ def test_distance_to_a_ball_is_the_distance_to_its_centre_less_the_radius() -> N
     vertices, faces = torch.tensor(ball.vertices).float(), torch.tensor(ball.faces).int()
     distance = distance_to_mesh(points, vertices, faces)
     torch.testing.assert_close(distance, (points.norm(dim=-1) - 0.5).abs(), atol=2e-3, rtol=0)
+
+
+def test_the_nearest_place_lies_on_its_face_and_at_the_distance() -> None:
+    ball = trimesh.creation.icosphere(3, 0.5)
+    points = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
+    vertices, faces = torch.tensor(ball.vertices).float(), torch.tensor(ball.faces).int()
+    nearest = ClosestPoints(vertices, faces).nearest(points)
+    torch.testing.assert_close((nearest.place - points).norm(dim=-1), nearest.distance)
+    corners = vertices[faces[nearest.face_idx.long()].long()]
+    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    off_plane = ((nearest.place - corners[:, 0]) * torch.nn.functional.normalize(normal, dim=-1)).sum(-1)
+    assert off_plane.abs().max() < 1e-6
 
 
 def test_no_points_have_no_distance_and_no_faces_are_refused() -> None:

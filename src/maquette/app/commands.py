@@ -29,6 +29,7 @@ def load(name: str) -> Callable[..., None]:
         "estimator": _estimator,
         "poses": _poses,
         "scores": _scores,
+        "bench": _bench,
         "report": _report,
         "export": _export,
         "studio": _studio,
@@ -126,6 +127,21 @@ def _scores() -> Callable[..., None]:
         stage.tell(stage.run(Workspace(folder), scores))
 
     return scores
+
+
+def _bench() -> Callable[..., None]:
+    from maquette.recipes import bench as recipe
+    from maquette.recipes.bench_table import markdown
+
+    def bench(
+        to: Annotated[Path, arg(metavar="DIR", help="Where workspaces and the table go.")],
+        bench: Annotated[recipe.BenchConfig, Unnamed],
+        overwrite: Overwrite = False,
+    ) -> None:
+        """A published protocol on the data that are there: every object learnt, tested and scored, one table."""
+        print(markdown(recipe.bench(to, bench, overwrite)), end="")
+
+    return bench
 
 
 def _report() -> Callable[..., None]:

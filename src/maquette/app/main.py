@@ -26,6 +26,7 @@ COMMANDS = {
     "estimator": "asset -> a network trained to recognise the object's surface in a photo",
     "poses": "photos + estimator -> where the object is in each",
     "scores": "predictions + truth -> numbers",
+    "bench": "a published protocol (lmo, dtu) on the data that are there -> one table beside the papers'",
     "report": "everything a workspace holds -> report.html",
     "export": "photos, cameras, masks and object in another program's format (BOP, COLMAP, nerfstudio, ...)",
     "studio": "make a capture of our own, with all its truth",
@@ -34,7 +35,7 @@ COMMANDS = {
 _GROUPS = (
     ("everything at once", ("demo", "run")),
     ("stages, one after the other", ("cameras", "masks", "fields", "asset", "estimator")),
-    ("using and judging the result", ("poses", "scores", "report", "export")),
+    ("using and judging the result", ("poses", "scores", "bench", "report", "export")),
     ("making photos", ("studio",)),
 )
 

@@ -142,3 +142,7 @@ class Truth:
     mesh: str | None = None
     diameter: float | None = None
     tests: tuple[TruePose, ...] = field(default=())
+    symmetries_discrete: tuple[Matrix4, ...] = ()
+    """Turns of the object's frame after which it looks the same; the identity is implied."""
+    symmetries_continuous: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = ()
+    """Axes about which any turn does: (direction, a point on it)."""

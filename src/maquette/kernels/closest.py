@@ -1,5 +1,7 @@
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false
-"""Distance of points to a triangle mesh: Warp's bounding volume hierarchy, and the same by brute force."""
+"""The nearest points of a triangle mesh: Warp's bounding volume hierarchy, and their distance by brute force."""
+
+from dataclasses import dataclass
 
 import torch
 import warp as wp
@@ -9,43 +11,75 @@ from torch import Tensor
 from maquette.kernels.launch import in_parallel, slices, start
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """Per point: how far the surface is (no sign), where it is nearest, and on which face."""
+
+    distance: Float[Tensor, "point"]
+    place: Float[Tensor, "point 3"]
+    face_idx: Int[Tensor, "point"]
+
+
 @wp.kernel(enable_backward=False)
 def _nearest(
     mesh: wp.uint64,
     first: int,
     points: wp.array(dtype=wp.vec3),  # type: ignore[valid-type]
     distance: wp.array(dtype=float),  # type: ignore[valid-type]
+    place: wp.array(dtype=wp.vec3),  # type: ignore[valid-type]
+    face_idx: wp.array(dtype=int),  # type: ignore[valid-type]
 ):
     at = first + wp.tid()
     query = wp.mesh_query_point_no_sign(mesh, points[at], 1.0e30)
     if query.result:
-        distance[at] = wp.length(points[at] - wp.mesh_eval_position(mesh, query.face, query.u, query.v))
+        place[at] = wp.mesh_eval_position(mesh, query.face, query.u, query.v)
+        distance[at] = wp.length(points[at] - place[at])
+        face_idx[at] = query.face
+
+
+class ClosestPoints:
+    """A mesh ready to be asked for its nearest points. Vertices and faces stay on their device."""
+
+    def __init__(self, vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]) -> None:
+        start(__name__)
+        if len(faces) == 0:
+            raise ValueError("a mesh without faces has no surface to be near to")
+        self._vertices = vertices.detach().float().contiguous()
+        self._faces = faces.to(vertices.device).int().contiguous()
+        self._mesh = wp.Mesh(
+            points=wp.from_torch(self._vertices, dtype=wp.vec3), indices=wp.from_torch(self._faces.flatten())
+        )
+
+    def nearest(self, points: Float[Tensor, "point 3"]) -> Nearest:
+        """The nearest point of the surface to each point."""
+        device = self._vertices.device
+        points = points.detach().to(device).float().contiguous()
+        nearest = Nearest(
+            torch.full((len(points),), torch.inf, device=device),
+            torch.zeros(len(points), 3, device=device),
+            torch.full((len(points),), -1, dtype=torch.int32, device=device),
+        )
+        if len(points) == 0:
+            return nearest
+        arrays = [
+            wp.from_torch(points, dtype=wp.vec3),
+            wp.from_torch(nearest.distance),
+            wp.from_torch(nearest.place, dtype=wp.vec3),
+            wp.from_torch(nearest.face_idx),
+        ]
+        where = wp.device_from_torch(device)
+        in_parallel(
+            lambda a=a, b=b: wp.launch(_nearest, b - a, [self._mesh.id, a, *arrays], device=where)
+            for a, b in slices(len(points), device)
+        )
+        return nearest
 
 
 def distance_to_mesh(
     points: Float[Tensor, "point 3"], vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]
 ) -> Float[Tensor, "point"]:
     """How far each point is from the nearest point of the surface, without a sign."""
-    start(__name__)
-    if len(faces) == 0:
-        raise ValueError("a mesh without faces has no surface to be near to")
-    device = vertices.device
-    vertices = vertices.detach().float().contiguous()
-    points = points.detach().to(device).float().contiguous()
-    mesh = wp.Mesh(
-        points=wp.from_torch(vertices, dtype=wp.vec3),
-        indices=wp.from_torch(faces.to(device).int().contiguous().flatten()),
-    )
-    distance = torch.full((len(points),), torch.inf, device=device)
-    if len(points) == 0:
-        return distance
-    arrays = [wp.from_torch(points, dtype=wp.vec3), wp.from_torch(distance)]
-    where = wp.device_from_torch(device)
-    in_parallel(
-        lambda a=a, b=b: wp.launch(_nearest, b - a, [mesh.id, a, *arrays], device=where)
-        for a, b in slices(len(points), device)
-    )
-    return distance
+    return ClosestPoints(vertices, faces).nearest(points).distance
 
 
 def distance_to_mesh_plain(

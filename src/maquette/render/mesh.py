@@ -48,8 +48,21 @@ class Mesh:
         """Greatest distance between two vertices (exact, over the convex hull)."""
         return diameter(self.vertices.double().numpy())
 
+    @property
+    def face_normals(self) -> Float[Tensor, "face 3"]:
+        """Unit normals, outwards where faces wind counter-clockwise; zero for a face without an area."""
+        corners = self.vertices[self.faces.long()].double()
+        normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        return F.normalize(normals, dim=-1, eps=1e-30).float()
+
     def sample(self, count: int, rng: np.random.Generator) -> Float[Tensor, "count 3"]:
         """Points drawn uniformly by area."""
+        return self.sample_with_faces(count, rng)[0]
+
+    def sample_with_faces(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[Float[Tensor, "count 3"], Int[Tensor, "count"]]:
+        """Points drawn uniformly by area, and the face that each lies on."""
         corners = self.vertices[self.faces.long()].double()
         area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
         share = (area / area.sum()).numpy()
@@ -57,7 +70,7 @@ class Mesh:
         a, b = rng.random(count), rng.random(count)
         a, b = np.where(a + b > 1, 1 - a, a), np.where(a + b > 1, 1 - b, b)
         weights = torch.as_tensor(np.stack([1 - a - b, a, b], -1))
-        return (corners[face] * weights[..., None]).sum(1).float()
+        return (corners[face] * weights[..., None]).sum(1).float(), face
 
 
 def diameter(points: Float[np.ndarray, "point 3"]) -> float:

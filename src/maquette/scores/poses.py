@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
-from maquette.geometry.transforms import Matrix4, apply, inverse, rotation_angle, scale_of
+from maquette.geometry.transforms import Matrix4, inverse, rotation_angle, scale_of
+from maquette.scores.vertex import add, adi
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,9 @@ def pose_error(
     estimated: Matrix4, true: Matrix4, vertices: Float[np.ndarray, "vertex 3"], diameter: float
 ) -> PoseError:
     """Both transforms are rigid, cam_from_truth-object; vertices and diameter in the same unit."""
-    a, b = apply(estimated, vertices), apply(true, vertices)
-    nearest, _ = KDTree(a).query(b)
     return PoseError(
-        float(np.linalg.norm(a - b, axis=-1).mean()) / diameter,
-        float(np.mean(nearest)) / diameter,
+        add(estimated, true, vertices) / diameter,
+        adi(estimated, true, vertices, KDTree(vertices)) / diameter,
         rotation_error_deg(estimated, true),
         float(np.linalg.norm(estimated[:3, 3] - true[:3, 3])) / diameter,
     )

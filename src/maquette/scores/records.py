@@ -6,19 +6,40 @@ from pathlib import Path
 FIGURES = (
     "mask_iou",
     "mask_iou_min",
+    "mean_fg_bg_iou",
+    "boundary_f",
     "psnr",
     "psnr_object",
+    "ssim",
+    "ssim_object",
     "chamfer_diameter",
     "chamfer_diameter_all",
+    "chamfer_diameter_unseen",
+    "chamfer_diameter_icp",
+    "chamfer_world",
+    "accuracy_diameter",
+    "completeness_diameter",
     "fscore_1pct",
+    "normal_consistency",
+    "ar",
+    "ar_vsd_no_sensor",
+    "ar_mssd",
+    "ar_mspd",
     "add_recall_10",
     "adds_recall_10",
+    "ad_recall_10",
+    "add_auc",
+    "adds_auc",
+    "proj_recall_5px",
+    "cus_recall_50",
     "recall_5deg_5pct",
     "median_rotation_deg",
     "median_translation_diameter",
     "count",
 )
 """In this order; `seconds_<stage>` follow. A figure whose truth is unknown is left out."""
+BENCH_FIGURES = ("ar_vsd", "ap_pose", "ap_mssd", "ap_mspd", "seconds_per_photo")
+"""What only data sets with a sensor's depth, or with several objects a photo, have beside them."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +70,12 @@ class PhotoScore:
 
     photo: str
     mask_iou: float | None
+    mean_fg_bg_iou: float | None
+    boundary_f: float | None
     psnr: float | None
     psnr_object: float | None
+    ssim: float | None
+    ssim_object: float | None
 
 
 @dataclass(frozen=True)

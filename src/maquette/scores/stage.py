@@ -3,19 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from maquette.data.captures import load_capture, load_ignored, load_truth
-from maquette.data.images import read_labels, read_mask, read_photo, resize_area
+from maquette.data.captures import load_capture, load_truth
 from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.progress import say
-from maquette.data.records import Asset, Capture, Truth, View
+from maquette.data.records import Asset
 from maquette.data.workspace import STAGES, Workspace
-from maquette.render.mesh import load_mesh
-from maquette.scores.images import psnr
-from maquette.scores.masks import iou, mask_of_weight
-from maquette.scores.records import FIGURES, PhotoScore, Scores, ScoresConfig, TargetScore
-from maquette.scores.surfaces import compare_surfaces
+from maquette.scores.challenge import challenge_figures
+from maquette.scores.photos import photo_figures, score_photos
+from maquette.scores.records import FIGURES, Scores, ScoresConfig, TargetScore
+from maquette.scores.shape import surface_figures
 from maquette.scores.table import markdown
 from maquette.scores.targets import (
     align_to,
@@ -25,9 +21,7 @@ from maquette.scores.targets import (
     object_truth,
     pose_folder,
     score_poses,
-    truth_from_obj_by,
 )
-from maquette.scores.truth import Alignment
 
 __all__ = ["ScoresConfig", "ScoresResult", "run", "tell"]
 
@@ -44,8 +38,8 @@ def run(workspace: Workspace, request: ScoresConfig, overwrite: bool = True) -> 
     """Score what there is; scores are always made anew."""
     capture = load_capture(workspace)
     notes = [*_masks_note(workspace)]
-    photos = _score_photos(workspace, capture, notes)
-    figures = _photo_figures(photos)
+    photos = score_photos(workspace, capture, notes)
+    figures = photo_figures(photos)
     own = load_truth(workspace.truth)
     record = workspace.asset / "asset.json"
     asset = read_record(record, Asset) if record.exists() else None
@@ -53,7 +47,7 @@ def run(workspace: Workspace, request: ScoresConfig, overwrite: bool = True) -> 
     if own is not None and own.views:
         alignment = align_to(capture, own.views, own.metric, notes, "the capture's truth")
     if asset and own and alignment:
-        figures |= _score_surface(workspace, asset, own, alignment, request)
+        figures |= surface_figures(workspace, asset, own, alignment, request, notes)
     targets: tuple[TargetScore, ...] = ()
     poses = pose_folder(workspace, request)
     if poses is not None and asset is not None:
@@ -63,7 +57,7 @@ def run(workspace: Workspace, request: ScoresConfig, overwrite: bool = True) -> 
         if truth is not None:
             chosen = choose_targets(truth.targets, estimates, request, own_tests=request.truth is None, notes=notes)
             targets, pose_figures = score_poses(chosen, truth, estimates)
-            figures |= pose_figures
+            figures |= pose_figures | challenge_figures(chosen, truth, estimates, notes)
     figures |= _seconds(workspace, poses)
     ordered = {key: figures[key] for key in [*FIGURES, *(k for k in figures if k not in FIGURES)] if key in figures}
     scores = Scores(ordered, tuple(notes), photos, targets)
@@ -86,69 +80,6 @@ def _masks_note(workspace: Workspace) -> list[str]:
         "prompted": "found from what a person marked in a photo or a few",
     }
     return [f"Masks the fields learnt from: {said.get(str(source), source)}."]
-
-
-def _score_photos(workspace: Workspace, capture: Capture, notes: list[str]) -> tuple[PhotoScore, ...]:
-    """Rendered masks and views of the held-out photos, or of all where none was held out."""
-    views = capture.held_out or capture.learnt
-    scored = []
-    for view in views:
-        if workspace.rendered_mask(view.name).exists() or workspace.rendered_view(view.name).exists():
-            scored.append(_score_photo(workspace, view))
-    if scored:
-        which = "held-out photos" if capture.held_out else "learnt photos, because none was held out"
-        notes.append(f"Masks and PSNR: {len(scored)} {which}.")
-    return tuple(scored)
-
-
-def _score_photo(workspace: Workspace, view: View) -> PhotoScore:
-    truth_path = workspace.given_mask(view.name)
-    truth = read_mask(truth_path) if truth_path.exists() else None
-    ignored = load_ignored(workspace, view)
-    overlap = whole = inside = None
-    if truth is not None and (path := workspace.rendered_mask(view.name)).exists():
-        weight = read_labels(path).astype(np.float32) / 255
-        used = np.ones(truth.shape, bool) if ignored is None else ~ignored
-        overlap = iou(mask_of_weight(weight, truth.shape[1], truth.shape[0]) & used, truth & used)
-    if (path := workspace.rendered_view(view.name)).exists():
-        rendered = read_photo(path)
-        height, width = rendered.shape[:2]
-        photo = resize_area(read_photo(workspace.photo(view.name)), width, height)
-        used = None if ignored is None else resize_area(ignored.astype(np.float32), width, height) == 0
-        whole = psnr(rendered, photo, used)
-        if truth is not None:
-            own = mask_of_weight(truth.astype(np.float32), width, height)
-            inside = psnr(rendered, photo, own if used is None else own & used)
-    return PhotoScore(view.name, overlap, whole, inside)
-
-
-def _photo_figures(photos: tuple[PhotoScore, ...]) -> dict[str, float | int]:
-    figures = {}
-    for key in ("mask_iou", "psnr", "psnr_object"):
-        values = [value for photo in photos if (value := getattr(photo, key)) is not None]
-        if values:
-            figures[key] = float(np.mean(values))
-            if key == "mask_iou":
-                figures["mask_iou_min"] = float(np.min(values))
-    return figures
-
-
-def _score_surface(
-    workspace: Workspace, asset: Asset, truth: Truth, alignment: Alignment, request: ScoresConfig
-) -> dict[str, float | int]:
-    if truth.mesh is None or truth.world_from_obj is None or not (workspace.asset / "mesh.ply").exists():
-        return {}
-    mesh = load_mesh(Path(truth.mesh))
-    truth_from_obj = truth_from_obj_by(truth.world_from_obj, alignment, asset)
-    predicted = load_mesh(workspace.asset / "mesh.ply").transformed(truth_from_obj)
-    cameras = [(view.camera, view.cam_from_world @ truth.world_from_obj) for view in truth.views]
-    rng = np.random.default_rng(request.seed)
-    score = compare_surfaces(predicted, mesh, truth.diameter or mesh.diameter, cameras, rng, request.points)
-    return {
-        "chamfer_diameter": score.chamfer_seen,
-        "chamfer_diameter_all": score.chamfer_whole,
-        "fscore_1pct": score.fscore_seen,
-    }
 
 
 def _seconds(workspace: Workspace, poses: Path | None) -> dict[str, float | int]:

@@ -3,6 +3,8 @@
 P predicted mesh, T truth mesh, both in one frame; d diameter of T.
 chamfer_diameter = (mean_{p in P} dist(p, T) + mean_{t in T} dist(t, P)) / 2 d; points are drawn by area and
 measured to the other's whole surface, so a surface's distance to itself is zero.
+normal_consistency = (mean_p |n_p . n_T(p)| + mean_t |n_t . n_P(t)|) / 2, normals of the faces where it is nearest
+(Mescheder et al. 2019).
 """
 
 from dataclasses import dataclass
@@ -14,18 +16,25 @@ from torch import Tensor
 
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4, apply, inverse
-from maquette.kernels.closest import distance_to_mesh
+from maquette.kernels.closest import ClosestPoints
 from maquette.kernels.raycast import RayCaster
 from maquette.render.mesh import Mesh
 
 
 @dataclass(frozen=True)
 class SurfaceScore:
-    """Fractions of the truth's diameter; `seen` over surface seen in at least two photos, `whole` over all."""
+    """Distances are fractions of the truth's diameter; `seen` over surface seen in at least two photos.
+
+    Infinite or NaN where a part has no points. `accuracy` is predicted to truth, `completeness` back.
+    """
 
     chamfer_seen: float
     chamfer_whole: float
+    chamfer_unseen: float
+    accuracy_seen: float
+    completeness_seen: float
     fscore_seen: float
+    normal_consistency_seen: float
 
 
 def views_of_points(
@@ -57,17 +66,34 @@ def compare_surfaces(
     rng: np.random.Generator,
     count: int = 100_000,
 ) -> SurfaceScore:
-    """Chamfer distance and F-score at 1 % of the diameter. `cameras` see both, as (camera, cam_from_mesh)."""
-    here, there = predicted.sample(count, rng), truth.sample(count, rng)
-    to_truth = distance_to_mesh(here, truth.vertices, truth.faces).double().numpy()
-    to_predicted = distance_to_mesh(there, predicted.vertices, predicted.faces).double().numpy()
-    here_seen = views_of_points(predicted, here, cameras) >= 2
-    there_seen = views_of_points(truth, there, cameras) >= 2
+    """Distances, F-score at 1 % of the diameter, normals. `cameras` see both, as (camera, cam_from_mesh)."""
+    here, there = predicted.sample_with_faces(count, rng), truth.sample_with_faces(count, rng)
+    on_truth = ClosestPoints(truth.vertices, truth.faces).nearest(here[0])
+    on_predicted = ClosestPoints(predicted.vertices, predicted.faces).nearest(there[0])
+    to_truth, to_predicted = (n.distance.double().numpy() / diameter for n in (on_truth, on_predicted))
+    here_seen = views_of_points(predicted, here[0], cameras) >= 2
+    there_seen = views_of_points(truth, there[0], cameras) >= 2
+    normals = predicted.face_normals, truth.face_normals
+    agree_here = agreement(normals[0][here[1]], normals[1][on_truth.face_idx.long()])
+    agree_there = agreement(normals[1][there[1]], normals[0][on_predicted.face_idx.long()])
     return SurfaceScore(
-        chamfer(to_truth, to_predicted, here_seen, there_seen) / diameter,
-        chamfer(to_truth, to_predicted) / diameter,
-        fscore(to_truth[here_seen], to_predicted[there_seen], 0.01 * diameter),
+        chamfer(to_truth, to_predicted, here_seen, there_seen),
+        chamfer(to_truth, to_predicted),
+        chamfer(to_truth, to_predicted, ~here_seen, ~there_seen),
+        _mean(to_truth[here_seen]),
+        _mean(to_predicted[there_seen]),
+        fscore(to_truth[here_seen], to_predicted[there_seen], 0.01),
+        (_mean(agree_here[here_seen]) + _mean(agree_there[there_seen])) / 2,
     )
+
+
+def agreement(a: Float[Tensor, "point 3"], b: Float[Tensor, "point 3"]) -> Float[np.ndarray, "point"]:
+    """|cos| of the angle between unit normals: the sign depends on how a mesh winds, not on its shape."""
+    return (a * b).sum(-1).abs().clamp(max=1).double().numpy()
+
+
+def _mean(values: Float[np.ndarray, "point"]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def chamfer(

@@ -16,6 +16,7 @@ from maquette.render.mesh import load_mesh
 from maquette.scores.known_cameras import metric_centres
 from maquette.scores.poses import PoseError, cam_from_truth, pose_error, rotation_error_deg, summarise
 from maquette.scores.records import ScoresConfig, TargetScore
+from maquette.scores.symmetric import symmetry_set
 from maquette.scores.truth import (
     Alignment,
     ObjectTruth,
@@ -100,12 +101,14 @@ def object_truth(
     mesh = load_mesh(Path(own.mesh))
     diameter = request.diameter or own.diameter or mesh.diameter
     notes.append(f"Diameter: {diameter:.4g} m, {'given' if request.diameter else 'of the true mesh'}.")
-    targets = tuple(Target(test.photo, test.cam_from_obj) for test in own.tests)
+    targets = tuple(Target(t.photo, t.cam_from_obj, t.camera, t.visible_fraction) for t in own.tests)
+    truth_from_obj = truth_from_obj_by(own.world_from_obj, alignment, asset)
     if (foreign := foreign_mesh(workspace)) is not None:
         notes.append(f"Object: the estimator's own mesh, {foreign}; its frame is taken to be the truth's.")
-        return ObjectTruth(np.eye(4), mesh.vertices.double().numpy(), diameter, targets)
-    truth_from_obj = truth_from_obj_by(own.world_from_obj, alignment, asset)
-    return ObjectTruth(truth_from_obj, mesh.vertices.double().numpy(), diameter, targets)
+        truth_from_obj = np.eye(4)
+    vertices, faces = mesh.vertices.double().numpy(), mesh.faces.numpy()
+    symmetries = symmetry_set(own.symmetries_discrete, own.symmetries_continuous)
+    return ObjectTruth(truth_from_obj, vertices, faces, symmetries, diameter, own.metric, targets)
 
 
 def _truth_of_workspace(
@@ -136,10 +139,10 @@ def _truth_of_workspace(
         if diameter
         else "Diameter: unknown, so figures that need it are left out; give --diameter in metres and a scale."
     )
-    vertices = load_mesh(workspace.asset / "mesh.ply").vertices.double().numpy()
+    mesh = load_mesh(workspace.asset / "mesh.ply")
     truthworld_from_obj = alignment.truth_from_world @ inverse(asset.obj_from_world)
-    notes.append("ADD: over the vertices of our own mesh, because the truth is cameras only.")
-    return object_by_cameras(theirs.views, truthworld_from_obj, metres or 1.0, vertices, diameter)
+    notes.append("ADD and BOP's errors: over our own mesh, because the truth is cameras only.")
+    return object_by_cameras(theirs.views, truthworld_from_obj, metres or 1.0, mesh, diameter)
 
 
 def _metres_per_unit(theirs: Capture, folder: Path, notes: list[str]) -> float:

@@ -7,12 +7,15 @@ refined on what is scored.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from maquette.data.errors import InputError
 from maquette.data.records import View
 from maquette.geometry.align import robust_umeyama
+from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4, apply, centre_of, inverse, scale_of, similarity
+from maquette.render.mesh import Mesh
+from maquette.scores.symmetric import symmetry_set
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,23 @@ class Target:
 
     photo: str
     cam_from_truth: Matrix4
+    camera: Camera
+    visible_fraction: float = 1.0
 
 
 @dataclass(frozen=True)
 class ObjectTruth:
-    """The object in the truth's frame. `diameter` is None where no length of the truth is known in metres."""
+    """The object in the truth's frame. `diameter` is None where no length of the truth is known in metres.
+
+    `metric` says that the truth's unit is the metre; `symmetries` are truth_from_truth, with the identity.
+    """
 
     truth_from_obj: Matrix4
     vertices: Float[np.ndarray, "vertex 3"]
+    faces: Int[np.ndarray, "face 3"]
+    symmetries: Float[np.ndarray, "symmetry 4 4"]
     diameter: float | None
+    metric: bool
     targets: tuple[Target, ...]
 
 
@@ -77,18 +88,23 @@ def object_by_cameras(
     truth_views: tuple[View, ...],
     truthworld_from_obj: Matrix4,
     metres_per_unit: float,
-    vertices_obj: Float[np.ndarray, "vertex 3"],
+    mesh_obj: Mesh,
     diameter: float | None,
 ) -> ObjectTruth:
     """The truth where only cameras are known: the object is ours and stands still, each camera gives a pose.
 
-    The truth's object frame is then our obj frame in metres (or in the truth's unit, `metres_per_unit` 1).
+    The truth's object frame is then our obj frame in metres (or in the truth's unit, `metres_per_unit` 1). No
+    symmetry is forgiven: those that our mesh has are predictions.
     """
     truth_from_obj = similarity(metres_per_unit * scale_of(truthworld_from_obj), np.eye(3), np.zeros(3))
     stretch = np.diag([metres_per_unit] * 3 + [1.0])
     world_from_truth = truthworld_from_obj @ inverse(truth_from_obj)
-    targets = tuple(Target(view.name, stretch @ view.cam_from_world @ world_from_truth) for view in truth_views)
-    return ObjectTruth(truth_from_obj, apply(truth_from_obj, vertices_obj), diameter, targets)
+    targets = tuple(
+        Target(view.name, stretch @ view.cam_from_world @ world_from_truth, view.camera) for view in truth_views
+    )
+    vertices = apply(truth_from_obj, mesh_obj.vertices.double().numpy())
+    faces, metric = mesh_obj.faces.numpy(), diameter is not None
+    return ObjectTruth(truth_from_obj, vertices, faces, symmetry_set(), diameter, metric, targets)
 
 
 def photos_of_group(content: object, group: str, known: list[str], estimated: set[str]) -> list[str]:

@@ -1,0 +1,104 @@
+"""DTU's protocol: accuracy and completeness in millimetres, inside the observed volume and above the table.
+
+| symbol | meaning |
+|---|---|
+| data | points of the prediction, as dense as the truth: none nearer to another than 0.2 mm |
+| stl | points of the structured-light scan |
+| ObsMask, BB, Res | volume that the scanner observed, its lower and upper corner, and its voxel size in mm |
+| P | plane of the table: P . (x, 1) > 0 above it |
+
+accuracy = mean over data in ObsMask of the distance to stl; completeness = mean over stl above P of the
+distance to data within 60 mm of BB; distances of 20 mm and more do not count in either. Overall is their mean.
+Sources: Jensen et al. 2014; Aanaes et al. 2016.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial import KDTree
+
+from maquette.render.mesh import Mesh
+
+SPACING_MM = 0.2
+GREATEST_MM = 20.0
+MARGIN_MM = 60.0
+
+
+@dataclass(frozen=True)
+class DtuTruth:
+    """One scan's truth, millimetres in the data set's world."""
+
+    stl: Float[np.ndarray, "point 3"]
+    observed: Bool[np.ndarray, "x y z"]
+    low: Float[np.ndarray, "3"]
+    high: Float[np.ndarray, "3"]
+    voxel: float
+    plane: Float[np.ndarray, "4"]
+
+
+@dataclass(frozen=True)
+class DtuScore:
+    """Millimetres."""
+
+    accuracy: float
+    completeness: float
+    overall: float
+
+
+def dtu_score(data: Float[np.ndarray, "point 3"], truth: DtuTruth, greatest: float = GREATEST_MM) -> DtuScore:
+    """The protocol on points already thinned. NaN where no distance counts."""
+    near = ((data >= truth.low - MARGIN_MM) & (data < truth.high + 2 * MARGIN_MM)).all(-1)
+    data = data[near]
+    above = np.append(truth.stl, np.ones((len(truth.stl), 1)), axis=1) @ truth.plane > 0
+    accuracy = _mean_below(_distances(data[in_volume(data, truth)], truth.stl), greatest)
+    completeness = _mean_below(_distances(truth.stl[above], data), greatest)
+    return DtuScore(accuracy, completeness, (accuracy + completeness) / 2)
+
+
+def in_volume(points: Float[np.ndarray, "point 3"], truth: DtuTruth) -> Bool[np.ndarray, "point"]:
+    """Whether the nearest voxel was observed."""
+    voxel = np.around((points - truth.low) / truth.voxel).astype(int)
+    inside = ((voxel >= 0) & (voxel < truth.observed.shape)).all(-1)
+    seen = np.zeros(len(points), bool)
+    seen[inside] = truth.observed[tuple(voxel[inside].T)]
+    return seen
+
+
+def points_of_mesh(
+    mesh: Mesh, rng: np.random.Generator, spacing: float = SPACING_MM
+) -> Float[np.ndarray, "point 3"]:
+    """The mesh (millimetres) as points, none nearer to another than `spacing`.
+
+    Deviates: the original lays a grid over each triangle; here four points fall on each spacing^2 of area, by
+    chance, before they are thinned.
+    """
+    corners = mesh.vertices[mesh.faces.long()].double().numpy()
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1).sum() / 2
+    return thin(mesh.sample(max(1, int(4 * area / spacing**2)), rng).double().numpy(), spacing, rng)
+
+
+def thin(
+    points: Float[np.ndarray, "point 3"], spacing: float, rng: np.random.Generator
+) -> Float[np.ndarray, "kept 3"]:
+    """A subset in which no point is within `spacing` of another and none could be added, in random order."""
+    points = points[rng.permutation(len(points))]
+    tree = KDTree(points)
+    kept = np.ones(len(points), bool)
+    for start in range(0, len(points), 10_000):
+        for at, near in enumerate(tree.query_ball_point(points[start : start + 10_000], spacing), start):
+            if kept[at]:
+                kept[near] = False
+                kept[at] = True
+    return points[kept]
+
+
+def _distances(a: Float[np.ndarray, "a 3"], b: Float[np.ndarray, "b 3"]) -> Float[np.ndarray, "a"]:
+    if not len(b):
+        return np.full(len(a), np.inf)
+    return np.asarray(KDTree(b).query(a, workers=-1)[0]) if len(a) else np.zeros(0)
+
+
+def _mean_below(distances: Float[np.ndarray, "point"], greatest: float) -> float:
+    below = distances[distances < greatest]
+    return float(below.mean()) if len(below) else float("nan")

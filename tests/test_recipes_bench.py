@@ -1,0 +1,229 @@
+"""The bench on a small BOP data set made here: figures, failures as rows, and what onboarding is given."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from maquette.app.main import BAD_INPUT, run_command
+from maquette.data.captures import load_truth
+from maquette.data.errors import InputError
+from maquette.data.formats.bop import BopResult, write_results
+from maquette.data.formats.keyframes import FILE_NAME, read_keyframes
+from maquette.data.images import list_photos, read_mask
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import look_at
+from maquette.recipes.bench import BenchConfig, bench
+from maquette.recipes.bench_lmo import Split, make_capture, read_split, results_of, sightings
+from maquette.recipes.bench_table import Bench, Row, markdown
+from maquette.recipes.bop_folder import BopPhoto, read_bop
+from maquette.scores.instances import Instance
+from maquette.scores.model import prepare, render_window
+from maquette.scores.official import parse_name, read_official, results_name
+from maquette.scores.symmetric import symmetry_set
+from toys import make_toy
+
+CAMERA = Camera(64, 48, 90.0, 91.0, 32.5, 24.5)
+
+
+def _poses(obj_id: int) -> list[np.ndarray]:
+    """Six cameras about an object, as cam_from_obj in metres."""
+    up = np.array([0.0, 0, 1])
+    eyes = [0.6 * np.array([np.cos(a + obj_id), np.sin(a + obj_id), 0.5]) for a in np.linspace(0, 5, 6)]
+    return [look_at(eye, np.zeros(3), up) for eye in eyes]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two boxes in millimetres, one scene of six photos; object 7 looks the same after a half turn."""
+    root = tmp_path / "lmo"
+    scene = root / "test" / "000002"
+    for folder in (root / "models_eval", scene / "rgb"):
+        folder.mkdir(parents=True)
+    for obj_id, size in ((5, (150, 100, 60)), (7, (120, 80, 50))):
+        trimesh.creation.box(size).export(root / "models_eval" / f"obj_{obj_id:06d}.ply")
+    flip = np.diag([-1.0, -1, 1, 1]).ravel().tolist()
+    infos = {5: {"diameter": 190.0}, 7: {"diameter": 153.0, "symmetries_discrete": [flip]}, 9: {"diameter": 1.0}}
+    cameras, truth, about, targets = {}, {}, {}, []
+    for im_id in range(6):
+        Image.new("RGB", (64, 48)).save(scene / "rgb" / f"{im_id:06d}.png")
+        k = [CAMERA.fx, 0, CAMERA.cx - 0.5, 0, CAMERA.fy, CAMERA.cy - 0.5, 0, 0, 1]
+        cameras[im_id] = {"cam_K": k, "depth_scale": 0.1}
+        poses = {obj_id: _poses(obj_id)[im_id] for obj_id in (5, 7)}
+        truth[im_id] = [
+            {"obj_id": o, "cam_R_m2c": p[:3, :3].ravel().tolist(), "cam_t_m2c": (1000 * p[:3, 3]).tolist()}
+            for o, p in poses.items()
+        ]
+        about[im_id] = [{"bbox_visib": [10, 10, 20, 15], "visib_fract": 0.9 - 0.1 * n} for n in range(2)]
+        targets += [{"scene_id": 2, "im_id": im_id, "obj_id": o, "inst_count": 1} for o in (5, 7)]
+    for name, content in (("camera", cameras), ("gt", truth), ("gt_info", about)):
+        (scene / f"scene_{name}.json").write_text(json.dumps(content))
+    (root / "models_eval" / "models_info.json").write_text(json.dumps(infos))
+    (root / "test_targets_bop19.json").write_text(json.dumps(targets))
+    split = {"reference": [0, 1, 2], "test": [3, 4, 5]}
+    (root / "split.json").write_text(json.dumps({"5": split, "7": split, "9": split}))
+    return root
+
+
+def _write_truth(path: Path, skip: int = -1) -> Path:
+    rows = [BopResult(2, n, o, 0.9, _poses(o)[n], 0.25) for n in range(6) for o in (5, 7) if o != skip]
+    write_results(path, rows)
+    return path
+
+
+def _add_depth(root: Path) -> None:
+    """A sensor that sees both boxes, in tenths of a millimetre."""
+    found = read_bop(root)
+    models = {k: prepare(o.mesh(), o.diameter, symmetry_set()) for k, o in found.objects.items()}
+    (root / "test/000002/depth").mkdir()
+    for photo in found.photos:
+        z = np.full((48, 64), 1.5)
+        for instance in photo.instances:
+            window = render_window(models[instance.obj_id], CAMERA, instance.cam_from_obj)
+            height, width = window.distance.shape
+            part = np.s_[window.y : window.y + height, window.x : window.x + width]
+            seen = window.distance * CAMERA.directions(CAMERA.pixel_grid())[part][..., 2]
+            z[part] = np.where(seen > 0, np.minimum(z[part], seen), z[part])
+        Image.fromarray((z * 10_000).round().astype(np.uint16)).save(
+            root / "test/000002/depth" / f"{photo.im_id:06d}.png"
+        )
+
+
+def test_the_truth_as_results_scores_one_on_the_test_photos(data: Path, tmp_path: Path) -> None:
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    table = bench(tmp_path / "out", BenchConfig("lmo", data, results=path))
+    assert table.overall["count"] == 6 and table.overall["ar"] == pytest.approx(1.0)
+    assert "ar_vsd_no_sensor" in table.overall and table.overall["ap_pose"] == pytest.approx(1.0)
+    written = json.loads((tmp_path / "out/scores.json").read_text())
+    assert written["obj_000007"]["ad_recall_10"] == 1.0 and written["seconds_per_photo"] == 0.25
+    text = (tmp_path / "out/bench.md").read_text()
+    for said in (
+        "2 of LM-O's eight objects: 5, 7",
+        "truth_lmo-test.csv, as they are",
+        "rendered from the true poses",
+        "NeuSurfEmb, RGB, ",
+        "0.554",
+    ):
+        assert said in text, said
+
+
+def test_a_sensors_depth_is_used_where_there_is_one(data: Path, tmp_path: Path) -> None:
+    _add_depth(data)
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    table = bench(tmp_path / "out", BenchConfig("lmo", data, results=path))
+    assert table.overall["ar_vsd"] == pytest.approx(1.0) and "ar_vsd_no_sensor" not in table.overall
+    assert any("a sensor's" in note for note in table.notes)
+
+
+def test_what_was_not_estimated_counts_against_the_whole(data: Path, tmp_path: Path) -> None:
+    path = _write_truth(tmp_path / results_name("half", "lmo"), skip=7)
+    table = bench(tmp_path / "out", BenchConfig("lmo", data, results=path))
+    assert table.overall["ar"] == pytest.approx(0.5)
+    assert [row.figures["ar"] for row in table.rows] == pytest.approx([1.0, 0.0])
+    only = bench(tmp_path / "out", BenchConfig("lmo", data, objects=("5",), results=path))
+    assert only.overall["ar"] == pytest.approx(1.0) and only.overall["count"] == 3
+
+
+def test_an_object_that_fails_is_a_row_with_its_reason(data: Path, tmp_path: Path) -> None:
+    table = bench(tmp_path / "out", BenchConfig("lmo", data))
+    assert [bool(row.failure) for row in table.rows] == [True, True] and table.overall["ar"] == 0.0
+    text = (tmp_path / "out/bench.md").read_text()
+    assert "- obj_000005 failed: " in text
+    assert json.loads((tmp_path / "out/scores.json").read_text())["obj_000005"]["failure"]
+    assert (tmp_path / "out" / "maquette_lmo-test.csv").exists()
+
+
+def test_scans_of_dtu_that_fail_are_rows_and_results_are_refused(tmp_path: Path) -> None:
+    for scan in ("scan24", "scan65"):
+        (tmp_path / "dtu" / scan).mkdir(parents=True)
+        (tmp_path / "dtu" / scan / "cameras_sphere.npz").write_bytes(b"nothing")
+    table = bench(tmp_path / "out", BenchConfig("dtu", tmp_path / "dtu"))
+    assert [row.name for row in table.rows] == ["scan24", "scan65"] and not table.overall
+    assert all("no photos in" in row.failure for row in table.rows)
+    assert "DORec" in (tmp_path / "out/bench.md").read_text()
+    with pytest.raises(InputError, match="bench lmo"):
+        bench(tmp_path / "out", BenchConfig("dtu", tmp_path / "dtu", results=tmp_path / "a_b-c.csv"))
+
+
+def test_onboarding_is_given_poses_masks_and_nothing_of_the_test_photos(data: Path, tmp_path: Path) -> None:
+    found, split = read_bop(data), read_split(data)
+    assert set(found.objects) == {5, 7} and set(split) == {5, 7, 9}
+    photo, box = make_capture(tmp_path / "capture", found, 5, split[5])
+    assert photo == "000000.png" and box == (10.0, 10.0, 30.0, 25.0)
+    names = [path.name for path in list_photos(tmp_path / "capture/photos")]
+    assert names == ["000000.png", "000001.png", "000002.png"]
+    lens, poses = read_keyframes(tmp_path / "capture" / FILE_NAME)
+    assert lens.params == pytest.approx((CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy))
+    assert sorted(poses) == ["000000", "000001", "000002"]
+    assert poses["000001"] == pytest.approx(_poses(5)[1], abs=1e-9)
+    mask = read_mask(tmp_path / "capture/masks/000001.png")
+    y, x = np.argwhere(mask).mean(0)
+    assert [x, y] == pytest.approx([32, 24], abs=3) and 0.02 < mask.mean() < 0.5
+    truth = load_truth(tmp_path / "capture")
+    assert truth is not None and [t.photo for t in truth.tests] == ["000003.png", "000004.png", "000005.png"]
+    assert truth.diameter == pytest.approx(0.19) and truth.mesh is not None
+    assert trimesh.load(truth.mesh, force="mesh").extents == pytest.approx([0.15, 0.1, 0.06])
+
+
+def test_an_object_that_no_photo_shows_is_refused(data: Path, tmp_path: Path) -> None:
+    found = read_bop(data)
+    assert len(sightings(found, 5, frozenset({3, 4}))) == 2
+    with pytest.raises(InputError, match="object 5: 0 photos to learn from and 1 to test on"):
+        make_capture(tmp_path / "c", found, 5, Split(frozenset(), frozenset({3})))
+
+
+def test_estimates_become_poses_of_the_data_sets_own_model(data: Path, tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "toy", metric=False)
+    found = read_bop(data)
+    first = found.photos[0]
+    photos = tuple(
+        BopPhoto(2, n, Path(t.photo), t.camera, (Instance(1, t.cam_from_obj),), (None,), None, 1.0)
+        for n, t in enumerate(toy.truth.tests)
+    )
+    results = results_of(toy.workspace, replace(found, photos=(first, *photos)), 7)
+    assert [(r.scene_id, r.im_id, r.obj_id) for r in results] == [(2, n, 7) for n in range(5)]
+    for result, test in zip(results, toy.truth.tests, strict=True):
+        assert result.cam_from_obj == pytest.approx(test.cam_from_obj, abs=1e-6)
+
+
+def test_the_table_leaves_out_columns_that_nobody_fills() -> None:
+    text = markdown(Bench("LM-O", ("as it was",), {"ar": 0.5}, (Row("a", {"ar": 1.0}), Row("b", {}, "it broke"))))
+    assert "| a | 1 |" in text and "| b | - |" in text and "- b failed: it broke" in text
+    assert "`psnr`" not in text
+
+
+def test_bad_input_is_told_in_one_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to = ["--to", str(tmp_path / "out"), "--data"]
+    assert run_command(["bench", "lmo", *to, str(tmp_path)]) == BAD_INPUT
+    assert "models_info.json is missing" in capsys.readouterr().err
+    assert run_command(["bench", "dtu", *to, str(data)]) == BAD_INPUT
+    assert "no scan" in capsys.readouterr().err
+    assert run_command(["bench", "lmo", *to, str(data), "--objects", "8"]) == BAD_INPUT
+    assert "none of the objects 8 is there; there are [5, 7]" in capsys.readouterr().err
+    (data / "split.json").unlink()
+    assert run_command(["bench", "lmo", *to, str(data)]) == BAD_INPUT
+    assert "may be learnt from" in capsys.readouterr().err
+
+
+def test_results_files_are_named_as_the_toolkit_reads_them(tmp_path: Path) -> None:
+    assert results_name("maquette-rgb", "lmo", "test-primesense") == "maquette-rgb_lmo-test-primesense.csv"
+    assert parse_name(Path("a/maquette-rgb_lmo-test-primesense.csv")) == ("maquette-rgb", "lmo", "test-primesense")
+    for method, dataset in (("my_method", "lmo"), ("m", "lm-o"), ("", "lmo")):
+        with pytest.raises(InputError, match="METHOD_DATASET-SPLIT"):
+            results_name(method, dataset)
+    with pytest.raises(InputError, match=r"results\.csv is not named"):
+        parse_name(Path("results.csv"))
+
+
+def test_the_toolkits_scores_are_read_under_our_keys(tmp_path: Path) -> None:
+    path = tmp_path / "scores_bop19.json"
+    theirs = {"bop19_average_recall": 0.5, "bop19_average_recall_vsd": 0.4, "bop19_average_time_per_image": -1.0}
+    path.write_text(json.dumps(theirs))
+    assert read_official(path) == {"ar": 0.5, "ar_vsd": 0.4}
+    path.write_text("{}")
+    with pytest.raises(InputError, match="no scores of the BOP toolkit"):
+        read_official(path)
