@@ -1,11 +1,11 @@
-"""What a capture's photos see of an object, feature by feature, in the object's frame; and which of it a photo shows.
+"""What a capture's photos see of an object, feature by feature, in the object's frame; which of it a photo shows.
 
 A landmark is a keypoint of a learnt photo brought back to the surface: a point, a length (what the keypoint's
-diameter spans there) and a frame (z along the ray that saw it, x along the keypoint's direction). The same feature in
-another photo therefore gives a whole pose by itself: its size says how far, its angle how turned, its place where.
+diameter spans there) and a frame (z along the ray that saw it, x along the keypoint's direction). The same feature
+in another photo therefore gives a whole pose: its size says how far, its angle how turned, its place where.
 
-Symbols: X the point, e its extent, F = obj_from_key the frame; in the photo r the unit ray of a keypoint of diameter s
-and angle a, f the focal length, B(r, a) the keypoint's frame in cam.
+Symbols: X the point, e its extent, F = obj_from_key the frame; in the photo r the unit ray of a keypoint of
+diameter s and angle a, f the focal length, B(r, a) the keypoint's frame in cam.
   distance = f e / s        R = B(r, a) F^T        t = distance r - R X
 """
 

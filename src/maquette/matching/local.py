@@ -1,17 +1,18 @@
-"""Poses from local features alone: every match proposes, all vote, the winners are solved and their matches removed.
+"""Poses from local features alone: every match proposes, all vote, winners are solved and their matches removed.
 
 Nothing is trained, and one in fifty matches being right is enough, because a hypothesis takes a single match.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import poselib
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
 from maquette.geometry.camera import Camera
-from maquette.geometry.transforms import Matrix4, rigid
+from maquette.geometry.transforms import Matrix4, apply, rigid
 from maquette.matching.hypotheses import Rotations, Translations
 from maquette.matching.keypoints import Keypoints, unit_descriptors
 from maquette.matching.landmarks import Landmarks, Matches, match_landmarks, single_match_poses
@@ -33,7 +34,7 @@ class LocalSettings:
     """Fewer inliers are no pose."""
     tries: int = 12
     """Best voted hypotheses that are solved for each instance."""
-    guided: float = 0.75
+    guided: float = 0.8
     """Least likeness (cosine) of a keypoint and the landmark that the pose puts beside it."""
 
 
@@ -41,12 +42,11 @@ class LocalSettings:
 class LocalPose:
     """A pose with the matches that carry it. `inliers` counts places in the photo, not descriptors.
 
-    `matched` are the inliers among the first, unguided matches: these chance would have to bring about.
+    Only matches that were there before the pose count: those it guided to would be found around a wrong one, too.
     """
 
     cam_from_obj: Matrix4
     inliers: int
-    matched: int
     pixels: Float[np.ndarray, "inlier 2"]
     points_obj: Float[np.ndarray, "inlier 3"]
 
@@ -114,7 +114,7 @@ def guided_matches(
     reach: float,
     likeness: float,
 ) -> Matches:
-    """Keypoints with the most similar landmark that the pose puts within `reach` pixels, facing and of like size."""
+    """Keypoints with the likest landmark that the pose puts within `reach` pixels, facing and of like size."""
     points = landmarks.points_obj @ cam_from_obj[:3, :3].T + cam_from_obj[:3, 3]
     along = landmarks.obj_from_key[:, :, 2] @ cam_from_obj[:3, :3].T
     distance = np.linalg.norm(points, axis=-1)
@@ -145,7 +145,7 @@ def _best_pose(
     agreement = votes(rotations, translations, matches, keypoints, landmarks, camera, settings.loose)
     best: LocalPose | None = None
     for index in np.argsort(-agreement, kind="stable")[: settings.tries]:
-        if agreement[index] < 0.5 * settings.least or (best is not None and agreement[index] < 0.6 * best.matched):
+        if agreement[index] < 0.5 * settings.least or (best is not None and agreement[index] < 0.6 * best.inliers):
             break
         pose = _solve(rigid(rotations[index], translations[index]), matches, keypoints, landmarks, camera, settings)
         if pose is not None and (best is None or pose.inliers > best.inliers):
@@ -177,16 +177,11 @@ def _solve(
         if pose is None:
             return None
     tolerance = max(settings.least_px, settings.tight * _size(camera, pose, landmarks))
-    inlier = _errors(union, keypoints, landmarks, camera, pose) < tolerance
-    carried = _errors(matches, keypoints, landmarks, camera, pose) < tolerance
-    places = _places(keypoints.xy[union.keypoint_idx[inlier]])
-    matched = _places(keypoints.xy[matches.keypoint_idx[carried]])
-    if len(places) < settings.least or len(matched) < settings.least // 2:
+    carried = np.flatnonzero(_errors(matches, keypoints, landmarks, camera, pose) < tolerance)
+    kept = matches[carried[_places(keypoints.xy[matches.keypoint_idx[carried]])]]
+    if len(kept) < settings.least:
         return None
-    kept = union[np.flatnonzero(inlier)[places]]
-    return LocalPose(
-        pose, len(places), len(matched), keypoints.xy[kept.keypoint_idx], landmarks.points_obj[kept.landmark_idx]
-    )
+    return LocalPose(pose, len(kept), keypoints.xy[kept.keypoint_idx], landmarks.points_obj[kept.landmark_idx])
 
 
 def _pnp(
@@ -239,13 +234,18 @@ def _places(xy: Float[np.ndarray, "keypoint 2"], apart: float = 2.0) -> Int[np.n
     return kept
 
 
-def inside_boxes(
-    keypoints: Keypoints, boxes: list[tuple[float, float, float, float]], grown: float = 0.1
-) -> Bool[np.ndarray, "keypoint"]:
-    """The keypoints that lie in one of some boxes, each grown on all sides by a share of its longer side."""
-    inside = np.zeros(len(keypoints.size), bool)
-    for x0, y0, x1, y1 in boxes:
-        margin = grown * max(x1 - x0, y1 - y0)
-        x, y = keypoints.xy.T
-        inside |= (x > x0 - margin) & (x < x1 + margin) & (y > y0 - margin) & (y < y1 + margin)
-    return inside
+def support(
+    poses: list[LocalPose], camera: Camera, diameter: float, settings: LocalSettings = LocalSettings()
+) -> Callable[[Matrix4], int]:
+    """How many inliers, of the pose among `poses` that has most of them there, any other pose still carries."""
+
+    def inliers(cam_from_obj: Matrix4) -> int:
+        size = camera.fx * diameter / max(cam_from_obj[2, 3], 1e-9)
+        tolerance = 1.5 * max(settings.least_px, settings.tight * size)
+        counts = [0]
+        for pose in poses:
+            error = np.linalg.norm(camera.project(apply(cam_from_obj, pose.points_obj)) - pose.pixels, axis=-1)
+            counts.append(int((error < tolerance).sum()))
+        return max(counts)
+
+    return inliers
