@@ -10,9 +10,9 @@ import pytest
 import torch
 import trimesh
 
-from maquette.data.captures import save_capture
+from maquette.data.captures import load_capture, save_capture
 from maquette.data.errors import InputError
-from maquette.data.images import write_image
+from maquette.data.images import read_mask, read_photo, write_image
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.records import Asset, Capture, MaskRecords, Points, View
 from maquette.data.workspace import Workspace
@@ -29,8 +29,17 @@ from maquette.matching.landmarks import (
     single_match_poses,
 )
 from maquette.matching.local import guided_matches, local_poses, support, votes
-from maquette.poses.learn import hull_of, learn_features, sphere_frame
+from maquette.poses.learn import (
+    FeaturesConfig,
+    cam_from_obj_of,
+    hull_of,
+    keypoints_on,
+    learn_features,
+    mesh_depth,
+    sphere_frame,
+)
 from maquette.poses.stage import PosesConfig, PosesRecord, run
+from maquette.render.mesh import MeshRenderer, load_mesh
 from toy_scene import CAMERA, CUBE, poses, take_photo
 
 
@@ -56,11 +65,11 @@ def test_keypoints_lie_where_the_blobs_are():
     centres = np.array([[40.3, 50.8], [100.6, 70.2]])
     photo = 60 + 120 * sum(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 32) for a, b in centres)
     photo = np.repeat(photo.clip(0, 255).astype(np.uint8)[..., None], 3, -1)
-    for changed in ({}, {"window": (20, 30, 140, 110)}, {"longest": 120}):
+    for changed in ({}, {"window": (20.0, 30.0, 140.0, 110.0)}, {"longest": 120}):
         found = find_keypoints(photo, **changed)
         gaps = np.linalg.norm(found.xy[:, None] - centres, axis=-1)
         assert (gaps.min(0) < (0.1 if "longest" not in changed else 0.4)).all(), changed
-    assert len(find_keypoints(photo, window=(500, 500, 600, 600)).size) == 0
+    assert len(find_keypoints(photo, window=(500.0, 500.0, 600.0, 600.0)).size) == 0
 
 
 def test_root_sift_is_of_unit_length(rng):
@@ -159,7 +168,10 @@ def test_noise_alone_is_no_pose(rng):
     keypoints = seen_from(learnt, points, descriptors_of(rng, 200), 0.02)
     landmarks = landmarks_of_photo(keypoints, CAMERA, learnt, points[:, 2] + 2.0, 1.0)
     nothing = Keypoints(
-        rng.uniform(0, [400, 300], (500, 2)), rng.uniform(2, 8, 500), rng.uniform(0, 7, 500), descriptors_of(rng, 500)
+        rng.uniform(0, [400, 300], (500, 2)),
+        rng.uniform(2, 8, 500),
+        rng.uniform(0, 7, 500),
+        descriptors_of(rng, 500),
     )
     assert local_poses(nothing, landmarks, CAMERA) == []
     assert local_poses(nothing[np.zeros(0, int)], landmarks, CAMERA) == []
@@ -241,7 +253,9 @@ def tests_of_cube(tmp_path_factory) -> tuple[Path, list[Matrix4]]:
     for index, cam in enumerate(cams):
         write_image(folder / f"t{index}.png", take_photo(cam))
     rng = np.random.default_rng(5)
-    noise = cv2.resize(rng.integers(0, 255, (60, 80, 3)).astype(np.uint8), (400, 300), interpolation=cv2.INTER_CUBIC)
+    noise = cv2.resize(
+        rng.integers(0, 255, (60, 80, 3)).astype(np.uint8), (400, 300), interpolation=cv2.INTER_CUBIC
+    )
     write_image(folder / "t9.png", noise)
     return folder, [cam @ WORLD_FROM_OBJ for cam in cams]
 
@@ -287,11 +301,6 @@ def test_poses_before_there_is_an_asset(workspace, tests_of_cube, tmp_path):
 
 def with_points(early: Workspace, workspace: Workspace) -> None:
     """Sparse points as SfM would have them: the landmarks of the cube, seen where keypoints are."""
-    from maquette.data.captures import load_capture
-    from maquette.poses.learn import FeaturesConfig, cam_from_obj_of, keypoints_on, mesh_depth
-    from maquette.data.images import read_mask, read_photo
-    from maquette.render.mesh import MeshRenderer, load_mesh
-
     capture, renderer = load_capture(early), MeshRenderer(load_mesh(workspace.asset / "mesh.ply"))
     world, view_idx, xy = [], [], []
     for index, view in enumerate(capture.views):

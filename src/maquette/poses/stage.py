@@ -18,6 +18,7 @@ from maquette.data.records import PoseEstimate
 from maquette.data.workspace import Workspace, begin_stage
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.boxes import Box, clip_box, read_boxes
+from maquette.poses.depth import check_metric, depth_beside, lift_to_depth
 from maquette.poses.find import SearchSettings, find_objects
 from maquette.poses.known import Knowledge, Placement, know
 from maquette.poses.overlay import draw_estimates
@@ -43,6 +44,11 @@ class PosesConfig:
     the object is searched for in the whole photo."""
     box_from: Path | None = None
     """A workspace whose cameras know these photos (boxes are projected), or a capture's folder with truth.json."""
+    depth: Path | None = None
+    """A folder of depth images (z, seen by the photos' camera; 16-bit PNG or TIFF, or .npy), by the photos' stems:
+    poses are moved to the surface they show."""
+    depth_unit: float = 0.001
+    """Metres that one unit of the depth images means."""
     replace_surroundings: Path | None = None
     """Exchange everything outside the object's true outline, grown by 5 px, by photos of this folder."""
     name: str = "default"
@@ -91,6 +97,8 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
         record = read_record(stage.final / "poses.json", PosesRecord)
         return PosesResult(stage.final, record.estimates, record.box_source)
     finder = load_finder(workspace, sources, request.settings, request.search)
+    if request.depth is not None:
+        check_metric(finder)
     capture = load_capture(workspace) if (workspace.cameras / "cameras.json").exists() else None
     source = find_camera(workspace, capture, request.camera)
     known = know(request.box_from, capture, object_frame(workspace, sources)) if request.box_from else None
@@ -104,6 +112,9 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
         rng = np.random.default_rng([request.seed, index])
         where = None if boxes is None else boxes.get(path.name, [])
         found = find_objects(path.name, photo, source.camera, where, finder, rng)
+        if request.depth is not None:
+            depth = source.fit_depth(depth_beside(request.depth, path, request.depth_unit))
+            found = [lift_to_depth(one, photo, depth, finder) for one in found]
         estimates += found
         if request.overlays:
             picture = draw_estimates(photo, found, finder.renderer, finder.diameter)
@@ -118,6 +129,8 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
 
 
 def _check(request: PosesConfig) -> None:
+    if request.depth is not None and not request.depth.is_dir():
+        raise InputError(f"--depth {request.depth} is not a folder of depth images")
     if request.boxes is not None and request.box_from is not None:
         raise InputError("--boxes and --box-from both say where the object is; give one of them")
     if request.replace_surroundings is not None and request.box_from is None:
@@ -132,6 +145,7 @@ def _inputs(workspace: Workspace, request: PosesConfig, sources: Sources) -> dic
     inputs |= {"features": workspace.features} if sources.features is not None else {}
     inputs |= {"camera": request.camera} if request.camera else {}
     inputs |= {"boxes": request.boxes} if request.boxes else {}
+    inputs |= {"depth": request.depth} if request.depth else {}
     inputs |= {"surroundings": request.replace_surroundings} if request.replace_surroundings else {}
     if request.box_from:
         inputs |= {
