@@ -30,6 +30,10 @@ from maquette.render.views import render_view
 
 Source = Literal["network", "local"]
 
+# Local features place the object more finely than colours on a small picture: these must agree better by this much
+# to move such a pose (measured: below it they double its error).
+GAIN = 0.02
+
 
 @dataclass(frozen=True)
 class EstimateSettings:
@@ -127,11 +131,15 @@ def estimate(
         found.sort(key=lambda hypothesis: -hypothesis.score)
         if picture is None or not settings.aligned:
             return found
-        for place, hypothesis in enumerate(found[: settings.aligned + len(given.poses)]):
-            laid = align_appearance(picture, hypothesis.cam_from_obj, renderer)
+        # What local features propose is looked at first, and all of it.
+        found.sort(key=lambda hypothesis: hypothesis.source != "local")
+        local = 2 * len(given.poses)
+        for place, hypothesis in enumerate(found[: settings.aligned + local]):
+            gain = GAIN if hypothesis.source == "local" else 0.0
+            laid = align_appearance(picture, hypothesis.cam_from_obj, renderer, gain=gain)
             judged = judge(laid.cam_from_obj, observation, evidence, surface, renderer, given, laid.agreement)
             found[place] = replace(judged, source=hypothesis.source)
-            if laid.agreement >= settings.agreement:
+            if laid.agreement >= settings.agreement and place >= local - 1:
                 break
     return sorted(found, key=lambda hypothesis: -hypothesis.confidence)
 
@@ -145,7 +153,7 @@ def judge_given(given: Given, renderer: MeshRenderer, picture: Picture | None) -
     for pose in given.poses:
         agreement = None
         if picture is not None and coloured:
-            laid = align_appearance(picture, pose, renderer)
+            laid = align_appearance(picture, pose, renderer, gain=GAIN)
             agreement = laid.agreement
             # Colours may pull a pose to a likeness that the features deny.
             pose = laid.cam_from_obj if given.inliers(laid.cam_from_obj) >= 0.5 * given.inliers(pose) else pose

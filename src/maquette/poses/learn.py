@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from scipy.spatial import ConvexHull, KDTree
 
 from maquette.data.captures import load_capture
@@ -122,18 +122,21 @@ def hull_of(points: Float[np.ndarray, "point 3"]) -> Mesh:
 
 
 def keypoints_on(
-    photo: np.ndarray, mask: Bool[np.ndarray, "height width"], request: FeaturesConfig, margin: int = 2
+    photo: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"], request: FeaturesConfig
 ) -> Keypoints:
-    """The features of a photo that lie in the mask, `margin` pixels from its edge; each sees its surroundings."""
+    """The features of a photo that lie in the mask, farther from its edge than they are large (and 2 pixels).
+
+    Nearer the edge a descriptor would show what stands behind the object rather than the object.
+    """
     rows, columns = np.nonzero(mask)
     if len(rows) == 0:
         return find_keypoints(photo[:0])
     rim = 0.1 * max(np.ptp(rows), np.ptp(columns))
     window = (columns.min() - rim, rows.min() - rim, columns.max() + rim + 1, rows.max() + rim + 1)
     found = find_keypoints(photo, 4 * request.per_photo, request.longest, window)
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) > 0
+    inside = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     column, row = np.floor(found.xy).astype(int).T
-    on = inner[row.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1)]
+    on = inside[row.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1)] > np.maximum(2.0, found.size)
     return found[np.flatnonzero(on)[: request.per_photo]]
 
 

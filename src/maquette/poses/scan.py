@@ -60,8 +60,7 @@ def scan_photo(
         queries = estimator.encode(torch.as_tensor(picture)[None])
         expected = estimator.output_size / estimator.crop_scale
         for sighting in blobs(queries, keys, expected):
-            x0, y0, x1, y1 = ((2 * v - offset) / zoom for v in sighting.box)
-            found.append(Sighting((x0, y0, x1, y1), sighting.score))
+            found.append(_placed(sighting, 2 / zoom, -offset / zoom, -offset / zoom, photo))
     best = suppressed(found, settings.looked_at)
     looked = [
         sighting for sighting in _look_closer(photo, best, estimator, keys) if sighting.score >= settings.least
@@ -170,6 +169,16 @@ def _look_closer(
         parts = blobs(one, keys.cpu(), estimator.output_size / estimator.crop_scale)
         if parts:
             best = max(parts, key=lambda part: part.score)
-            a, b, c, d = (v * side / estimator.output_size for v in best.box)
-            found.append(Sighting((x0 + a, y0 + b, x0 + c, y0 + d), best.score))
+            found.append(_placed(best, side / estimator.output_size, x0, y0, photo))
     return found
+
+
+def _placed(
+    sighting: Sighting, scale: float, x: float, y: float, photo: UInt8[np.ndarray, "height width 3"]
+) -> Sighting:
+    """A sighting's box scaled, moved to the photo and cut at its borders, beyond which pictures repeat themselves."""
+    height, width = photo.shape[:2]
+    x0, y0, x1, y1 = sighting.box
+    a, c = (float(np.clip(v * scale + x, 0, width)) for v in (x0, x1))
+    b, d = (float(np.clip(v * scale + y, 0, height)) for v in (y0, y1))
+    return Sighting((a, b, c, d), sighting.score)
