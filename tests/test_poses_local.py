@@ -16,8 +16,11 @@ from maquette.data.images import read_mask, read_photo, write_image
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.records import Asset, Capture, MaskRecords, Points, View
 from maquette.data.workspace import Workspace
+from maquette.estimator.model import EstimatorRecord, save_estimator
+from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4, apply, inverse, look_at, random_rotation, rigid, rotation_angle
+from maquette.matching.estimate import EstimateSettings
 from maquette.matching.keypoints import Keypoints, find_keypoints, root_sift, unit_descriptors
 from maquette.matching.landmarks import (
     Landmarks,
@@ -38,6 +41,7 @@ from maquette.poses.learn import (
     mesh_depth,
     sphere_frame,
 )
+from maquette.poses.sources import choose_sources
 from maquette.poses.stage import PosesConfig, PosesRecord, run
 from maquette.render.mesh import MeshRenderer, load_mesh
 from toy_scene import CAMERA, CUBE, poses, take_photo
@@ -283,6 +287,34 @@ def test_poses_without_network_and_without_boxes(workspace, tests_of_cube):
     again = run(workspace, PosesConfig(photos=folder, overlays=True))
     assert (workspace.features / "features.safetensors").stat().st_mtime_ns == made, "landmarks are made once"
     assert [e.photo for e in again.estimates] == [e.photo for e in record.estimates]
+
+
+def test_poses_of_features_hold_beside_a_network_that_has_learnt_nothing(workspace, tests_of_cube, tmp_path):
+    folder, truths = tests_of_cube
+    both = Workspace(tmp_path / "both")
+    for name in ("cameras", "masks", "asset"):
+        shutil.copytree(workspace.root / name, both.root / name)
+    both.estimator.mkdir()
+    mesh = load_mesh(both.asset / "mesh.ply")
+    record = EstimatorRecord(NetworkShape(16, 8, 2), 64, 1.3, True, mesh.diameter, (0.0, 0.0, 0.0), 0.1, False)
+    torch.manual_seed(0)
+    save_estimator(both.estimator, record, CorrespondenceNet(16), KeyNet(8, 2), mesh)
+    write_json(both.estimator / "config.json", {})
+    settings = EstimateSettings(triples=100, scored=8, refined=1, rounds=1)
+    boxes = tmp_path / "boxes.json"
+    pixels = CAMERA.project(apply(truths[0], VERTICES))
+    write_json(boxes, {"t0.png": [*pixels.min(0), *pixels.max(0)]})
+    request = PosesConfig(
+        photos=folder, frames="0:1", boxes=boxes, network="on", local="on", settings=settings, overlays=False
+    )
+    (found,) = run(both, request).estimates
+    assert found.cam_from_obj is not None and found.source == "local" and found.inliers >= 20
+    assert np.degrees(rotation_angle(found.cam_from_obj[:3, :3] @ truths[0][:3, :3].T)) < 2.0
+    assert np.linalg.norm(found.cam_from_obj[:3, 3] - truths[0][:3, 3]) < 0.1 * CUBE
+    write_json(both.estimator / "config.json", {"mesh": "cad.ply"})
+    with pytest.raises(InputError, match="learnt somebody else's mesh, and local features live in this"):
+        run(both, replace(request, name="other"))
+    assert choose_sources(both, "auto", "auto").features is None
 
 
 def test_poses_before_there_is_an_asset(workspace, tests_of_cube, tmp_path):

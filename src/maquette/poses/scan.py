@@ -31,6 +31,8 @@ class ScanSettings:
     """Greatest size that is looked for."""
     step: float = 1.5
     """Ratio of sizes between one pass and the next."""
+    coarse: float = 0.6
+    """Resolution of the passes, in that of the crops the network was trained on; time goes with its square."""
     looked_at: int = 8
     """Places that get a crop of their own."""
     least: float = 0.2
@@ -55,10 +57,10 @@ def scan_photo(
     keys = estimator.keys[:: max(1, len(estimator.keys) // 1000)]
     found: list[Sighting] = []
     for size in object_sizes(photo.shape[0], photo.shape[1], settings):
-        zoom = estimator.crop_size / (estimator.crop_scale * size)
+        zoom = settings.coarse * estimator.crop_size / (estimator.crop_scale * size)
         picture, offset = level_picture(photo, zoom)
         queries = estimator.encode(torch.as_tensor(picture)[None])
-        expected = estimator.output_size / estimator.crop_scale
+        expected = settings.coarse * estimator.output_size / estimator.crop_scale
         for sighting in blobs(queries, keys, expected):
             found.append(_placed(sighting, 2 / zoom, -offset / zoom, -offset / zoom, photo))
     best = suppressed(found, settings.looked_at)
