@@ -58,11 +58,11 @@ def scan_photo(
     found: list[Sighting] = []
     for size in object_sizes(photo.shape[0], photo.shape[1], settings):
         zoom = settings.coarse * estimator.crop_size / (estimator.crop_scale * size)
-        picture, offset = level_picture(photo, zoom)
-        queries = estimator.encode(torch.as_tensor(picture)[None])
+        picture, rim = level_picture(photo, zoom)
+        queries = _inside(estimator.encode(torch.as_tensor(picture)[None]), rim // 2, photo, zoom / 2)
         expected = settings.coarse * estimator.output_size / estimator.crop_scale
         for sighting in blobs(queries, keys, expected):
-            found.append(_placed(sighting, 2 / zoom, -offset / zoom, -offset / zoom, photo))
+            found.append(_placed(sighting, 2 / zoom, 0.0, 0.0, photo))
     best = suppressed(found, settings.looked_at)
     looked = [
         sighting for sighting in _look_closer(photo, best, estimator, keys) if sighting.score >= settings.least
@@ -91,6 +91,13 @@ def level_picture(
     bottom, right = rim + -(height + 2 * rim) % CROP_MULTIPLE, rim + -(width + 2 * rim) % CROP_MULTIPLE
     padded = cv2.copyMakeBorder(small, rim, bottom, rim, right, cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(padded.transpose(2, 0, 1), dtype=np.float32) / 255, rim
+
+
+def _inside(queries: Queries, rim: int, photo: UInt8[np.ndarray, "height width 3"], zoom: float) -> Queries:
+    """What the network says of the photo itself; in the rim it sees the border's colours over and over."""
+    rows = slice(rim, rim + max(1, round(photo.shape[0] * zoom)))
+    columns = slice(rim, rim + max(1, round(photo.shape[1] * zoom)))
+    return Queries(*(getattr(queries, name)[:, rows, columns] for name in Queries.__dataclass_fields__))
 
 
 def blobs(queries: Queries, keys: Float[Tensor, "point key"], expected: float) -> list[Sighting]:
@@ -178,7 +185,7 @@ def _look_closer(
 def _placed(
     sighting: Sighting, scale: float, x: float, y: float, photo: UInt8[np.ndarray, "height width 3"]
 ) -> Sighting:
-    """A sighting's box scaled, moved to the photo and cut at its borders, beyond which pictures repeat themselves."""
+    """A sighting with its box scaled, moved to the photo and cut at its borders: pictures repeat beyond them."""
     height, width = photo.shape[:2]
     x0, y0, x1, y1 = sighting.box
     a, c = (float(np.clip(v * scale + x, 0, width)) for v in (x0, x1))
