@@ -41,7 +41,7 @@ class SearchSettings:
     sure: float = 0.5
     """Where no box is given, poses of less confidence are not reported: nothing is there."""
     enough: float = 0.97
-    """A pose from local features as sure as this spares the network's scan."""
+    """A pose from local features as sure as this, on which the colours agree, spares the network."""
     keypoints: int = 4000
     """Strongest local features of a photo that are matched."""
     features: LocalSettings = field(default_factory=LocalSettings)
@@ -137,6 +137,10 @@ def look_in(
     inliers = support(local, camera, finder.diameter, finder.search.features)
     given = Given(tuple(pose.cam_from_obj for pose in local), inliers)
     window = crop_window(box, finder.crop_scale)
+    if local:
+        alone = _best_in(window, photo, camera, given, replace(finder, estimator=None, surface=None), rng)
+        if finder.estimator is None or (alone is not None and _settled(alone, finder)):
+            return alone
     best = _best_in(window, photo, camera, given, finder, rng)
     if best is None or finder.estimator is None:
         return best
@@ -172,6 +176,12 @@ def _best_in(
     )
     found = estimate(observation, finder.surface, finder.renderer, rng, finder.settings, picture, given)
     return found[0] if found else None
+
+
+def _settled(pose: Hypothesis, finder: Finder) -> bool:
+    """Whether features and colours together leave nothing for the network to decide."""
+    agreed = pose.agreement is not None and pose.agreement >= finder.settings.agreement
+    return agreed and pose.confidence >= finder.search.enough
 
 
 def _local(
