@@ -38,7 +38,7 @@ class SearchSettings:
 
     instances: int = 1
     """At most this many of the object in a photo (or in each given box, one)."""
-    sure: float = 0.5
+    sure: float = 0.7
     """Where no box is given, poses of less confidence are not reported: nothing is there."""
     enough: float = 0.97
     """A pose from local features as sure as this, on which the colours agree, spares the network."""
