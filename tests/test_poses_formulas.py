@@ -98,7 +98,7 @@ def test_boxes_are_read_in_every_form(tmp_path, content):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(content))
     boxes, source = read_boxes(path, ["0007.jpg", "0008.jpg"])
-    assert boxes == {"0007.jpg": (10.0, 20.0, 40.0, 60.0)}
+    assert boxes == {"0007.jpg": [(10.0, 20.0, 40.0, 60.0)]}
     assert source == ("a person" if "source" in content else str(path))
 
 

@@ -41,7 +41,9 @@ def toy(tmp_path) -> Toy:
 
 
 def request_of(toy: Toy, **changes) -> PosesConfig:
-    plain = PosesConfig(photos=toy.workspace.cameras / "photos", frames="0:4", settings=SETTINGS, overlays=False)
+    plain = PosesConfig(
+        photos=toy.workspace.cameras / "photos", frames="0:4", local="off", settings=SETTINGS, overlays=False
+    )
     return replace(plain, **changes)
 
 
@@ -117,8 +119,6 @@ def test_surroundings_are_replaced_only_where_the_truth_is_known(toy, tmp_path):
 
 
 def test_what_is_missing_is_said(toy, tmp_path):
-    with pytest.raises(InputError, match=r"Give boxes with --boxes FILE.*--box-from WORKSPACE"):
-        run(toy.workspace, request_of(toy))
     boxes = write_boxes(tmp_path, {"000.png": [200, 10, 270, 60]})
     with pytest.raises(InputError, match="lies outside the 96x72 photo"):
         run(toy.workspace, request_of(toy, boxes=boxes))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maquette.data.errors import InputError
@@ -56,6 +56,24 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
 def read_labels(path: Path) -> UInt8[np.ndarray, "height width"]:
     """A label map as stored, 8 bits."""
     return np.asarray(_open(path).convert("L"))
+
+
+def read_depth(path: Path, metres: float) -> Float[np.ndarray, "height width"]:
+    """Depth (z) in metres, 0 where unknown: a 16-bit or float image or a .npy, `metres` the length of one unit.
+
+    Raises InputError where it cannot be read or has colours.
+    """
+    try:
+        depth = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.asarray(_open(path))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a depth image ({error})") from None
+    if depth.ndim != 2 or depth.dtype == np.uint8:
+        raise InputError(
+            f"{path} is no depth image: expected one channel of 16 bits or floats, got {depth.dtype} of the shape "
+            f"{'x'.join(str(n) for n in depth.shape)}"
+        )
+    depth = depth.astype(np.float64) * metres
+    return np.where(np.isfinite(depth) & (depth > 0), depth, 0.0)
 
 
 def write_image(path: Path, pixels: Shaped[np.ndarray, "height width *channel"], quality: int = 95) -> None:

@@ -105,7 +105,8 @@ class Asset:
 class PoseEstimate:
     """The object in one photo. `cam_from_obj` is rigid, in the asset's unit of length.
 
-    `score` ranks hypotheses of one photo; `confidence` in 0..1 compares photos. None where nothing was found.
+    `score` ranks hypotheses of one photo; `confidence` in 0..1 compares photos. None where nothing was found. `box`
+    is where it was looked for. `source` says what proposed the pose, `inliers` how many local features carry it.
     """
 
     photo: str
@@ -115,6 +116,8 @@ class PoseEstimate:
     score: float = float("-inf")
     confidence: float = 0.0
     seconds: float = 0.0
+    source: str = ""
+    inliers: int = 0
 
 
 @dataclass(frozen=True)

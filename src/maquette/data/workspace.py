@@ -54,6 +54,11 @@ class Workspace:
         return self.root / "estimator"
 
     @property
+    def features(self) -> Path:
+        """Landmarks for poses from local features; made by the stage `poses` when they are first needed."""
+        return self.root / "features"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

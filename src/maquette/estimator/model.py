@@ -53,7 +53,7 @@ class Estimator:
     bfloat16: bool = False
 
     @torch.inference_mode()
-    def encode(self, crops: Float[Tensor, "crop 3 size size"]) -> Queries:
+    def encode(self, crops: Float[Tensor, "crop 3 height width"]) -> Queries:
         """What the network says of crops (sRGB, 0..1)."""
         device = self.keys.device
         crops = crops.to(device).contiguous(memory_format=torch.channels_last)

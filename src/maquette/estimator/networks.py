@@ -44,7 +44,7 @@ class Queries:
 
 
 class CorrespondenceNet(nn.Module):
-    """Crops (sRGB, 0..1) to masks and queries. Crop sides must be multiples of 32."""
+    """Crops (sRGB, 0..1), or whole photos, to masks and queries at half the size. Sides must be multiples of 32."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class CorrespondenceNet(nn.Module):
         self.up0 = _Up(width, width, width)
         self.head = nn.Conv2d(width, 2 + EMBEDDING, 1)
 
-    def forward(self, crops: Float[Tensor, "crop 3 size size"]) -> Queries:
+    def forward(self, crops: Float[Tensor, "crop 3 height width"]) -> Queries:
         half = F.relu(self.stem_norm(self.stem((crops - 0.45) / 0.25)))
         quarter = self.down1(F.max_pool2d(half, 3, 2, 1))
         eighth = self.down2(quarter)

@@ -42,12 +42,18 @@ class Aligned:
 
 
 def align_appearance(
-    picture: Picture, cam_from_obj: Matrix4, renderer: MeshRenderer, rounds: int = 3, least: float = 0.3
+    picture: Picture,
+    cam_from_obj: Matrix4,
+    renderer: MeshRenderer,
+    rounds: int = 3,
+    least: float = 0.3,
+    gain: float = 0.0,
 ) -> Aligned:
     """The pose moved until the coloured mesh lies on the picture.
 
-    A round counts only where it raises the agreement, and all of them only where they reach `least`: an object
-    without texture keeps its pose. (Right poses were measured at 0.6 to 0.95, wrong ones below 0.2.)
+    A round counts only where it raises the agreement, and all of them only where they reach `least` and raise it by
+    `gain`: an object without texture keeps its pose. (Right poses were measured at 0.6 to 0.95, wrong ones below
+    0.2.)
     """
     camera, target = picture.camera, normalised(_luminance(picture.pixels))
     best, view = cam_from_obj, render_view(renderer, camera, cam_from_obj)
@@ -72,7 +78,9 @@ def align_appearance(
         best, agreement = pose, reached
         if small:
             break
-    return Aligned(best, agreement) if agreement >= least else Aligned(cam_from_obj, first)
+    if agreement < least or agreement < first + gain:
+        return Aligned(cam_from_obj, first)
+    return Aligned(best, agreement)
 
 
 def normalised(luminance: Luminance) -> Luminance:

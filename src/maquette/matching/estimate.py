@@ -1,7 +1,9 @@
 """From an observation to ranked poses: sample, solve, prune, rank, score, refine, score again."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,6 +27,12 @@ from maquette.matching.refine import Landscape, Visible, climb, make_landscape, 
 from maquette.matching.scoring import Evidence, gather_evidence, likelihood_scores
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import render_view
+
+Source = Literal["network", "local"]
+
+# Local features place the object more finely than colours on a small picture: these must agree better by this much
+# to move such a pose (measured: below it they double its error).
+GAIN = 0.02
 
 
 @dataclass(frozen=True)
@@ -64,15 +72,26 @@ class Hypothesis:
     """A pose of one object in one crop. `score` ranks hypotheses of the crop, `confidence` compares crops.
 
     `mask_iou` is between the silhouette at this pose and the observed mask; `log_ratio` the mean over the covered
-    pixels of log(m P), 0 for no information; `agreement` of the colours with the picture, None without one.
+    pixels of log(m P), 0 for no information; both None where no network saw the crop. `agreement` of the colours
+    with the picture, None without one. `inliers`: local features that carry the pose.
     """
 
     cam_from_obj: Matrix4
     score: float
     confidence: float
-    mask_iou: float
-    log_ratio: float
+    mask_iou: float | None
+    log_ratio: float | None
     agreement: float | None = None
+    inliers: int = 0
+    source: Source = "network"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A hypothesis from outside the network: where it is from, and what local features say of any pose."""
+
+    poses: tuple[Matrix4, ...] = ()
+    inliers: Callable[[Matrix4], int] = lambda cam_from_obj: 0
 
 
 def estimate(
@@ -82,36 +101,65 @@ def estimate(
     rng: np.random.Generator,
     settings: EstimateSettings = EstimateSettings(),
     picture: Picture | None = None,
+    given: Given = Given(),
 ) -> list[Hypothesis]:
     """Refined poses, most confident first; empty where nothing in the crop looks like the object.
 
     `renderer` holds the mesh the surface points lie on. With the `picture` the observation was made from, poses are
-    laid on it by their colours at the end.
+    laid on it by their colours at the end. Poses that are `given` compete with the network's: as they are, and
+    refined.
     """
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     with torch.inference_mode():
         distribution = distribute(observation, surface, generator, settings.alpha, settings.mask_threshold)
         if len(distribution.pixel_idx) < 16:
-            return []
+            return judge_given(given, renderer, picture)
         evidence = gather_evidence(observation, distribution, settings.outlier)
         rotations, translations = propose(observation, distribution, surface, rng, settings)
-        if len(rotations) == 0:
-            return []
-        scores = likelihood_scores(_float(rotations), _float(translations), evidence, surface).numpy()
-        chosen = distinct(rotations, translations, scores, settings.refined, surface.diameter)
+        chosen: list[int] = []
+        if len(rotations):
+            scores = likelihood_scores(_float(rotations), _float(translations), evidence, surface).numpy()
+            chosen = distinct(rotations, translations, scores, settings.refined, surface.diameter)
         landscape = make_landscape(observation, distribution, evidence)
+        starts: list[tuple[Matrix4, Source]] = [(rigid(rotations[i], translations[i]), "network") for i in chosen]
         found = []
-        for index in chosen:
-            pose = refine(rotations[index], translations[index], landscape, surface, renderer, settings)
-            found.append(judge(pose, observation, evidence, surface, renderer))
+        for start, source in starts + [(pose, "local") for pose in given.poses]:
+            pose = refine(start[:3, :3], start[:3, 3], landscape, surface, renderer, settings)
+            found.append(replace(judge(pose, observation, evidence, surface, renderer, given), source=source))
+        for pose in given.poses:
+            found.append(replace(judge(pose, observation, evidence, surface, renderer, given), source="local"))
         found.sort(key=lambda hypothesis: -hypothesis.score)
         if picture is None or not settings.aligned:
             return found
-        for place, hypothesis in enumerate(found[: settings.aligned]):
-            laid = align_appearance(picture, hypothesis.cam_from_obj, renderer)
-            found[place] = judge(laid.cam_from_obj, observation, evidence, surface, renderer, laid.agreement)
-            if laid.agreement >= settings.agreement:
+        # What local features propose is looked at first, and all of it.
+        found.sort(key=lambda hypothesis: hypothesis.source != "local")
+        local = 2 * len(given.poses)
+        for place, hypothesis in enumerate(found[: settings.aligned + local]):
+            gain = GAIN if hypothesis.source == "local" else 0.0
+            laid = align_appearance(picture, hypothesis.cam_from_obj, renderer, gain=gain)
+            judged = judge(laid.cam_from_obj, observation, evidence, surface, renderer, given, laid.agreement)
+            found[place] = replace(judged, source=hypothesis.source)
+            if laid.agreement >= settings.agreement and place >= local - 1:
                 break
+    return sorted(found, key=lambda hypothesis: -hypothesis.confidence)
+
+
+def judge_given(given: Given, renderer: MeshRenderer, picture: Picture | None) -> list[Hypothesis]:
+    """Given poses by geometry and colours alone, most confident first: laid on the picture where the mesh is
+    coloured, and judged by the local features that still carry them.
+    """
+    coloured = renderer.mesh.colours is not None or renderer.mesh.texture is not None
+    found = []
+    for pose in given.poses:
+        agreement = None
+        if picture is not None and coloured:
+            laid = align_appearance(picture, pose, renderer, gain=GAIN)
+            agreement = laid.agreement
+            # Colours may pull a pose to a likeness that the features deny.
+            pose = laid.cam_from_obj if given.inliers(laid.cam_from_obj) >= 0.5 * given.inliers(pose) else pose
+        inliers = given.inliers(pose)
+        sure = local_confidence(inliers, agreement)
+        found.append(Hypothesis(pose, float(inliers), sure, None, None, agreement, inliers, "local"))
     return sorted(found, key=lambda hypothesis: -hypothesis.confidence)
 
 
@@ -197,6 +245,7 @@ def judge(
     evidence: Evidence,
     surface: Surface,
     renderer: MeshRenderer,
+    given: Given = Given(),
     agreement: float | None = None,
 ) -> Hypothesis:
     """A pose with its score and confidence."""
@@ -207,14 +256,35 @@ def judge(
     iou = float((mask & observed).sum() / (mask | observed).sum().clamp(min=1))
     inside = float(evidence.mask_logit[mask.flatten()].sum())
     log_ratio = (score - inside) / max(int(mask.sum()), 1) if np.isfinite(score) else 0.0
-    return Hypothesis(cam_from_obj, score, confidence(iou, log_ratio, agreement), iou, log_ratio, agreement)
+    inliers = given.inliers(cam_from_obj)
+    sure = confidence(iou, log_ratio, agreement, inliers)
+    return Hypothesis(cam_from_obj, score, sure, iou, log_ratio, agreement, inliers)
 
 
-def confidence(mask_iou: float, log_ratio: float, agreement: float | None) -> float:
-    """0..1, rising with the silhouette's agreement, with what the correspondences say and with the colours'."""
+def confidence(mask_iou: float, log_ratio: float, agreement: float | None, inliers: int = 0) -> float:
+    """0..1, rising with the silhouette's agreement, with what the correspondences say, with the colours' and with
+    the local features that carry the pose.
+    """
     evidence = 8 * (mask_iou - 0.75) + 1.5 * (log_ratio - 1.5)
     if agreement is not None:
         evidence += 6 * (agreement - 0.35)
+    return _share(evidence + features_evidence(inliers))
+
+
+def local_confidence(inliers: int, agreement: float | None) -> float:
+    """The same where no network saw the photo: twelve features, or fewer and the colours, are needed."""
+    evidence = features_evidence(inliers) - 3.5
+    if agreement is not None:
+        evidence += 6 * (agreement - 0.35)
+    return _share(evidence)
+
+
+def features_evidence(inliers: int) -> float:
+    """What local features that carry a pose add to its log odds; more than forty say no more."""
+    return 0.3 * min(inliers, 40)
+
+
+def _share(evidence: float) -> float:
     return float(1 / (1 + np.exp(-evidence)))
 
 

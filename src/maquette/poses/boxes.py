@@ -1,7 +1,8 @@
 """Boxes around the object, from a file: our own JSON, or a list of detections in BOP's or COCO's style."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_json
@@ -10,30 +11,51 @@ from maquette.geometry.camera import Camera
 Box = tuple[float, float, float, float]
 
 FORMS = (
-    'expected {"PHOTO.jpg": [x0, y0, x1, y1], ...} (or the same under "boxes", with a "source"), '
+    'expected {"PHOTO.jpg": [x0, y0, x1, y1], ...} (or lists of these; or all under "boxes", with a "source"), '
     "or a list of detections such as "
     '[{"image_id": 3, "bbox": [x, y, width, height], "score": 0.9}, ...]'
 )
 
 
-def read_boxes(path: Path, photos: list[str]) -> tuple[dict[str, Box], str]:
-    """x0, y0, x1, y1 (pixels of the photo as displayed) by photo name, and where they come from.
+@dataclass(frozen=True)
+class _Entry:
+    """One box of a file: which photo it names, and what BOP's and COCO's detections say beside it."""
 
-    A photo is named by its file name, its stem, or the number its stem is; of several detections in one photo
-    the best scored counts. Raises InputError for anything else.
+    key: str
+    box: Box
+    score: float = 1.0
+    category: int | None = None
+    scene: int | None = None
+
+
+def read_boxes(
+    path: Path, photos: list[str], most: int = 1, category: int | None = None, scene: int | None = None
+) -> tuple[dict[str, list[Box]], str]:
+    """x0, y0, x1, y1 (pixels of the photo as displayed) by photo name, best first, and where they come from.
+
+    A photo is named by its file name, its stem, or the number its stem is; of several detections in one photo the
+    `most` best scored count. Where detections are of several categories or scenes, only those of `category` and
+    `scene` count. Raises InputError for anything else.
     """
     content, source = read_json(path), str(path)
     if isinstance(content, dict) and isinstance(content.get("boxes"), (dict, list)):
         content, source = content["boxes"], str(content.get("source", path))
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        return _coco(path, content, photos), source
-    if isinstance(content, dict):
-        entries = [(key, _corners(path, key, value), 1.0) for key, value in content.items()]
+        entries = _coco(path, content)
+    elif isinstance(content, dict):
+        entries = [entry for key, value in content.items() for entry in _corners(path, key, value)]
     elif isinstance(content, list):
         entries = [_detection(path, item) for item in content]
     else:
         raise InputError(f"{path} is not a file of boxes; {FORMS}")
-    return _assign(path, entries, photos), source
+    entries = _of(entries, "scene", scene)
+    of_category = _of(entries, "category", category)
+    if entries and not of_category:
+        known = ", ".join(sorted({str(entry.category) for entry in entries}))
+        raise InputError(
+            f"{path} has detections of the categories {known}, none of {category}; say which: --obj-id"
+        )
+    return _assign(path, of_category, photos, most), source
 
 
 def clip_box(box: Box, camera: Camera, least: float = 4.0) -> Box | None:
@@ -43,44 +65,63 @@ def clip_box(box: Box, camera: Camera, least: float = 4.0) -> Box | None:
     return (x0, y0, x1, y1) if x1 - x0 >= least and y1 - y0 >= least else None
 
 
-def _assign(path: Path, entries: list[tuple[str, Box, float]], photos: list[str]) -> dict[str, Box]:
+def _of(entries: list[_Entry], field: Literal["category", "scene"], wanted: int | None) -> list[_Entry]:
+    """The entries of one category or scene, where the file distinguishes several."""
+    kinds = {getattr(entry, field) for entry in entries} - {None}
+    if wanted is None or len(kinds) < 2:
+        return entries
+    return [entry for entry in entries if getattr(entry, field) in (wanted, None)]
+
+
+def _assign(path: Path, entries: list[_Entry], photos: list[str], most: int) -> dict[str, list[Box]]:
     by_key = {name: name for name in photos}
     by_key |= {Path(name).stem: name for name in photos}
     by_key |= {str(int(stem)): name for name in photos if (stem := Path(name).stem).isdecimal()}
-    best: dict[str, tuple[float, Box]] = {}
-    for key, box, score in entries:
-        name = by_key.get(key)
-        if name is not None and (name not in best or score > best[name][0]):
-            best[name] = (score, box)
-    if not best:
-        some = ", ".join(key for key, _, _ in entries[:3]) or "nothing"
+    found: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        name = by_key.get(entry.key)
+        if name is not None:
+            found.setdefault(name, []).append(entry)
+    if not found:
+        some = ", ".join(entry.key for entry in entries[:3]) or "nothing"
         raise InputError(f"{path} has no box for any of the {len(photos)} photos (it names {some}); {FORMS}")
-    return {name: box for name, (_, box) in best.items()}
+    return {
+        name: [entry.box for entry in sorted(listed, key=lambda e: -e.score)[:most]]
+        for name, listed in found.items()
+    }
 
 
-def _detection(path: Path, item: object) -> tuple[str, Box, float]:
+def _detection(path: Path, item: object) -> _Entry:
     try:
         record = cast(dict, item)
         key = record.get("image_id", record.get("im_id", record.get("photo", record.get("file_name"))))
         x, y, width, height = (float(v) for v in record["bbox"])
         score = float(record.get("score", 1.0))
+        category, scene = (None if (v := record.get(k)) is None else int(v) for k in ("category_id", "scene_id"))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"{path}: the detection {str(item)[:120]} does not fit; {FORMS}") from None
-    return Path(str(key)).name, (x, y, x + width, y + height), score
+    return _Entry(Path(str(key)).name, (x, y, x + width, y + height), score, category, scene)
 
 
-def _coco(path: Path, content: dict, photos: list[str]) -> dict[str, Box]:
-    names = {image.get("id"): Path(str(image.get("file_name"))).name for image in content.get("images", [])}
+def _coco(path: Path, content: dict) -> list[_Entry]:
+    names = {str(image.get("id")): Path(str(image.get("file_name"))).name for image in content.get("images", [])}
     entries = [_detection(path, item) for item in content["annotations"]]
-    by_id = {str(key): name for key, name in names.items()}
-    return _assign(path, [(by_id.get(key, key), box, score) for key, box, score in entries], photos)
+    return [replace(entry, key=names.get(entry.key, entry.key)) for entry in entries]
 
 
-def _corners(path: Path, key: str, value: object) -> Box:
-    try:
-        x0, y0, x1, y1 = (float(v) for v in cast(list, value))
-    except (TypeError, ValueError):
-        raise InputError(f"{path}: the box of {key} is {str(value)[:80]}; {FORMS}") from None
-    if x1 <= x0 or y1 <= y0:
-        raise InputError(f"{path}: the box of {key} is empty ({x0:g} {y0:g} {x1:g} {y1:g}); x1 > x0 and y1 > y0")
-    return x0, y0, x1, y1
+def _corners(path: Path, key: str, value: object) -> list[_Entry]:
+    """The boxes of a photo, one or a list of them; the first is the best."""
+    nested = isinstance(value, list) and len(value) > 0 and all(isinstance(item, list) for item in value)
+    listed = cast(list, value) if nested else [value]
+    entries = []
+    for rank, item in enumerate(listed):
+        try:
+            x0, y0, x1, y1 = (float(v) for v in cast(list, item))
+        except (TypeError, ValueError):
+            raise InputError(f"{path}: the box of {key} is {str(item)[:80]}; {FORMS}") from None
+        if x1 <= x0 or y1 <= y0:
+            raise InputError(
+                f"{path}: the box of {key} is empty ({x0:g} {y0:g} {x1:g} {y1:g}); x1 > x0 and y1 > y0"
+            )
+        entries.append(_Entry(key, (x0, y0, x1, y1), 1.0 - 1e-6 * rank))
+    return entries

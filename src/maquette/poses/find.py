@@ -1,6 +1,8 @@
-"""The object in one photo: crop, encode, match; and once more where the pose says the box was not the right one."""
+"""The object in one photo. Two sources propose poses - the network in crops, local features anywhere - and one
+scorer and refiner decides between them. Where nobody says where the object is, both also say where to look.
+"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,61 +13,160 @@ from maquette.data.records import PoseEstimate
 from maquette.estimator.crops import crop_camera, crop_photo, crop_window
 from maquette.estimator.model import Estimator
 from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import Matrix4
 from maquette.matching.appearance import Picture
 from maquette.matching.distribution import Observation, Surface
-from maquette.matching.estimate import EstimateSettings, Hypothesis, estimate
-from maquette.poses.boxes import Box
+from maquette.matching.estimate import EstimateSettings, Given, Hypothesis, estimate, judge_given
+from maquette.matching.keypoints import find_keypoints
+from maquette.matching.landmarks import Landmarks
+from maquette.matching.local import LocalPose, LocalSettings, local_poses, support
+from maquette.poses.boxes import Box, clip_box
+from maquette.poses.scan import ScanSettings, Sighting, box_iou, scan_photo
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import silhouette_box
 
+Window = tuple[float, float, float]
 # Side of the crop on which colours are aligned: finer than the network's.
 PICTURE = 192
+# A crop's side over its box where there is no network to say so.
+CROP_SCALE = 1.3
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How the object is searched for in a photo."""
+
+    instances: int = 1
+    """At most this many of the object in a photo (or in each given box, one)."""
+    sure: float = 0.7
+    """Where no box is given, poses of less confidence are not reported: nothing is there."""
+    enough: float = 0.97
+    """A pose from local features as sure as this, on which the colours agree, spares the network."""
+    keypoints: int = 4000
+    """Strongest local features of a photo that are matched."""
+    features: LocalSettings = field(default_factory=LocalSettings)
+    scan: ScanSettings = field(default_factory=ScanSettings)
 
 
 @dataclass(frozen=True)
 class Finder:
-    """The trained estimator with what it is used with in every photo."""
+    """One object and what is known of it: a network, landmarks, or both. Nothing here changes while it is used.
 
-    estimator: Estimator
-    surface: Surface
+    `estimator` and `surface` belong together. Lengths in metres where `metric`, else in the asset's unit.
+    """
+
     renderer: MeshRenderer
-    settings: EstimateSettings
+    diameter: float
+    metric: bool
+    estimator: Estimator | None = None
+    surface: Surface | None = None
+    landmarks: Landmarks | None = None
+    settings: EstimateSettings = EstimateSettings()
+    search: SearchSettings = SearchSettings()
+
+    @property
+    def crop_scale(self) -> float:
+        return self.estimator.crop_scale if self.estimator else CROP_SCALE
 
 
-def find_object(
+def find_objects(
     name: str,
     photo: UInt8[np.ndarray, "height width 3"],
     camera: Camera,
-    box: Box | None,
+    boxes: list[Box] | None,
     finder: Finder,
     rng: np.random.Generator,
-) -> PoseEstimate:
-    """The object's pose in one undistorted photo; without a box, or where nothing is found, no pose."""
+) -> list[PoseEstimate]:
+    """The object's poses in one undistorted photo, most confident first; never empty.
+
+    With boxes there is one estimate for each, its pose None where nothing was found. With None the whole photo is
+    searched, and one estimate without box and pose says that nothing is there.
+    """
     watch = Stopwatch()
-    if box is None:
-        return PoseEstimate(name, camera, None, None)
-    window = crop_window(box, finder.estimator.crop_scale)
-    best = _best_in(window, photo, camera, finder, rng)
-    if best is not None:
-        # A box that was loose, cut or of the visible part only: look again where the pose says the object is.
-        outline = silhouette_box(finder.estimator.mesh.vertices.double().numpy(), camera, best.cam_from_obj)
-        if outline is not None and _apart(again := crop_window(outline, finder.estimator.crop_scale), window):
-            second = _best_in(again, photo, camera, finder, rng)
-            best = second if second is not None and second.confidence > best.confidence else best
-    if best is None:
-        return PoseEstimate(name, camera, box, None, seconds=watch.seconds)
-    return PoseEstimate(name, camera, box, best.cam_from_obj, best.score, best.confidence, watch.seconds)
+    if boxes is not None:
+        looked = [(box, find_in_box(photo, camera, box, finder, rng)) for box in boxes]
+    else:
+        looked = [(box, best) for box, best in search_photo(photo, camera, finder, rng)]
+    found = [_record(name, camera, box, best, watch.seconds) for box, best in looked]
+    if not found:
+        return [PoseEstimate(name, camera, None, None, seconds=watch.seconds)]
+    found = [replace(one, seconds=watch.seconds) for one in found]
+    return sorted(found, key=lambda one: -one.confidence)
+
+
+def find_in_box(
+    photo: UInt8[np.ndarray, "height width 3"], camera: Camera, box: Box, finder: Finder, rng: np.random.Generator
+) -> Hypothesis | None:
+    """The best pose in a box, sure or not; None where nothing is found."""
+    margin = 0.1 * max(box[2] - box[0], box[3] - box[1])
+    grown = (box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin)
+    return look_in(photo, camera, box, _local(photo, camera, finder, 1, grown), finder, rng)
+
+
+def search_photo(
+    photo: UInt8[np.ndarray, "height width 3"], camera: Camera, finder: Finder, rng: np.random.Generator
+) -> list[tuple[Box, Hypothesis]]:
+    """The surest poses in a whole photo with the boxes they were found in; none where nothing is there."""
+    search = finder.search
+    found: list[tuple[Box, Hypothesis]] = []
+    local = _local(photo, camera, finder, search.instances, None)
+    for pose in local:
+        box = _outline(pose.cam_from_obj, camera, finder)
+        best = look_in(photo, camera, box, [pose], finder, rng) if box is not None else None
+        if box is not None and best is not None:
+            found.append((box, best))
+    if finder.estimator is not None and sum(h.confidence >= search.enough for _, h in found) < search.instances:
+        for sighting in scan_photo(photo, finder.estimator, search.scan, search.instances + 2):
+            if not _explained(sighting, found, camera, finder):
+                best = look_in(photo, camera, sighting.box, [], finder, rng)
+                found += [(sighting.box, best)] if best is not None else []
+    return _distinct([pair for pair in found if pair[1].confidence >= search.sure], camera, finder)[
+        : search.instances
+    ]
+
+
+def look_in(
+    photo: UInt8[np.ndarray, "height width 3"],
+    camera: Camera,
+    box: Box,
+    local: list[LocalPose],
+    finder: Finder,
+    rng: np.random.Generator,
+) -> Hypothesis | None:
+    """The best pose that a crop around a box shows, local features' poses among the candidates."""
+    inliers = support(local, camera, finder.diameter, finder.search.features)
+    given = Given(tuple(pose.cam_from_obj for pose in local), inliers)
+    window = crop_window(box, finder.crop_scale)
+    if local:
+        alone = _best_in(window, photo, camera, given, replace(finder, estimator=None, surface=None), rng)
+        if finder.estimator is None or (alone is not None and _settled(alone, finder)):
+            return alone
+    best = _best_in(window, photo, camera, given, finder, rng)
+    if best is None or finder.estimator is None:
+        return best
+    # A box that was loose, cut or of the visible part only: look again where the pose says the object is.
+    outline = _outline(best.cam_from_obj, camera, finder, clipped=False)
+    if outline is not None and _apart(again := crop_window(outline, finder.crop_scale), window):
+        second = _best_in(again, photo, camera, given, finder, rng)
+        best = second if second is not None and second.confidence > best.confidence else best
+    return best
 
 
 def _best_in(
-    window: tuple[float, float, float],
+    window: Window,
     photo: UInt8[np.ndarray, "height width 3"],
     camera: Camera,
+    given: Given,
     finder: Finder,
     rng: np.random.Generator,
 ) -> Hypothesis | None:
     """The best pose that one crop of the photo shows."""
+    pixels = np.ascontiguousarray(crop_photo(photo, window, PICTURE).transpose(1, 2, 0))
+    picture = Picture(pixels, crop_camera(camera, window, PICTURE))
     estimator = finder.estimator
+    if estimator is None or finder.surface is None:
+        found = judge_given(given, finder.renderer, picture)
+        return found[0] if found else None
     queries = estimator.encode(torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None])
     observation = Observation(
         crop_camera(camera, window, estimator.output_size),
@@ -73,13 +174,59 @@ def _best_in(
         queries.query[0].float().contiguous(),
         queries.visible_logit[0].float(),
     )
-    pixels = np.ascontiguousarray(crop_photo(photo, window, PICTURE).transpose(1, 2, 0))
-    picture = Picture(pixels, crop_camera(camera, window, PICTURE))
-    found = estimate(observation, finder.surface, finder.renderer, rng, finder.settings, picture)
+    found = estimate(observation, finder.surface, finder.renderer, rng, finder.settings, picture, given)
     return found[0] if found else None
 
 
-def _apart(a: tuple[float, float, float], b: tuple[float, float, float], share: float = 0.12) -> bool:
+def _settled(pose: Hypothesis, finder: Finder) -> bool:
+    """Whether features and colours together leave nothing for the network to decide."""
+    agreed = pose.agreement is not None and pose.agreement >= finder.settings.agreement
+    return agreed and pose.confidence >= finder.search.enough
+
+
+def _local(
+    photo: UInt8[np.ndarray, "height width 3"], camera: Camera, finder: Finder, count: int, window: Box | None
+) -> list[LocalPose]:
+    """Up to `count` poses from local features in the photo, or in a window of it."""
+    if finder.landmarks is None:
+        return []
+    keypoints = find_keypoints(photo, finder.search.keypoints, window=window)
+    return local_poses(keypoints, finder.landmarks, camera, count, finder.search.features)
+
+
+def _outline(cam_from_obj: Matrix4, camera: Camera, finder: Finder, clipped: bool = True) -> Box | None:
+    """The box around the object at a pose; None behind the camera or, where clipped, outside the photo."""
+    box = silhouette_box(finder.renderer.mesh.vertices.double().numpy(), camera, cam_from_obj)
+    return clip_box(box, camera) if box is not None and clipped else box
+
+
+def _explained(sighting: Sighting, found: list[tuple[Box, Hypothesis]], camera: Camera, finder: Finder) -> bool:
+    """Whether a sure pose already covers the place of a sighting."""
+    outlines = [_outline(h.cam_from_obj, camera, finder) for _, h in found if h.confidence >= finder.search.enough]
+    return any(outline is not None and box_iou(outline, sighting.box) > 0.4 for outline in outlines)
+
+
+def _distinct(found: list[tuple[Box, Hypothesis]], camera: Camera, finder: Finder) -> list[tuple[Box, Hypothesis]]:
+    """Most confident first, without those whose outline is another's."""
+    kept: list[tuple[Box, Hypothesis]] = []
+    outlines: list[Box] = []
+    for box, hypothesis in sorted(found, key=lambda pair: -pair[1].confidence):
+        outline = _outline(hypothesis.cam_from_obj, camera, finder)
+        if outline is not None and all(box_iou(outline, other) < 0.5 for other in outlines):
+            kept.append((box, hypothesis))
+            outlines.append(outline)
+    return kept
+
+
+def _record(name: str, camera: Camera, box: Box, best: Hypothesis | None, seconds: float) -> PoseEstimate:
+    if best is None:
+        return PoseEstimate(name, camera, box, None, seconds=seconds)
+    return PoseEstimate(
+        name, camera, box, best.cam_from_obj, best.score, best.confidence, seconds, best.source, best.inliers
+    )
+
+
+def _apart(a: Window, b: Window, share: float = 0.12) -> bool:
     """Whether two square windows (x0, y0, side) differ in size or place by more than a share of their size."""
     size = max(a[2], b[2])
     middles = np.array(a[:2]) + a[2] / 2 - np.array(b[:2]) - b[2] / 2

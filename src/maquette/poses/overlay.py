@@ -1,5 +1,7 @@
 """A photo with what was found drawn into it: the object's outline and axes, the box, the confidence."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from jaxtyping import UInt8
@@ -13,9 +15,9 @@ AXES = ((230, 60, 60), (60, 200, 60), (70, 110, 255))
 BOX, OUTLINE, UNSURE = (255, 210, 0), (0, 255, 120), (255, 120, 0)
 
 
-def draw_estimate(
+def draw_estimates(
     photo: UInt8[np.ndarray, "height width 3"],
-    estimate: PoseEstimate,
+    estimates: Sequence[PoseEstimate],
     renderer: MeshRenderer,
     diameter: float,
     longest: int = 1280,
@@ -25,13 +27,15 @@ def draw_estimate(
     size = max(1, round(photo.shape[1] * zoom)), max(1, round(photo.shape[0] * zoom))
     canvas = np.ascontiguousarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA) if zoom < 1 else photo)
     canvas = canvas.copy()
-    if estimate.box is not None:
-        x0, y0, x1, y1 = (round(v * zoom) for v in estimate.box)
-        cv2.rectangle(canvas, (x0, y0), (x1, y1), BOX, 1, cv2.LINE_AA)
-    text = "no box" if estimate.box is None else "nothing found"
-    if estimate.cam_from_obj is not None:
-        _draw_object(canvas, estimate, estimate.cam_from_obj, renderer, diameter)
-        text = f"confidence {estimate.confidence:.2f}"
+    said = []
+    for estimate in estimates:
+        if estimate.box is not None:
+            x0, y0, x1, y1 = (round(v * zoom) for v in estimate.box)
+            cv2.rectangle(canvas, (x0, y0), (x1, y1), BOX, 1, cv2.LINE_AA)
+        if estimate.cam_from_obj is not None:
+            _draw_object(canvas, estimate, estimate.cam_from_obj, renderer, diameter)
+            said.append(f"{estimate.confidence:.2f}")
+    text = f"confidence {', '.join(said)}" if said else "nothing found"
     cv2.putText(canvas, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 4, cv2.LINE_AA)
     cv2.putText(canvas, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 1, cv2.LINE_AA)
     return canvas

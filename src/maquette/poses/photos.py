@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from maquette.cameras.undistort import bends, undistort_box, undistort_photo, undistorted_camera
 from maquette.data.errors import InputError
@@ -28,13 +29,30 @@ class PhotoSource:
 
     def read(self, path: Path) -> UInt8[np.ndarray, "height width 3"]:
         """The photo as `camera` sees it. Raises InputError where the photo is not of the camera's size."""
-        photo = read_photo(path)
+        return self.fit(read_photo(path), str(path))
+
+    def fit(self, photo: UInt8[np.ndarray, "height width 3"], name: str) -> UInt8[np.ndarray, "height width 3"]:
+        """A photo as taken, as `camera` sees it. Raises InputError where it is not of the camera's size."""
         if photo.shape[:2] != (self.lens.height, self.lens.width):
             raise InputError(
-                f"{path} is {photo.shape[1]}x{photo.shape[0]}, but the camera of {self.said_by} takes "
+                f"{name} is {photo.shape[1]}x{photo.shape[0]}, but the camera of {self.said_by} takes "
                 f"{self.lens.width}x{self.lens.height} photos. Give the camera of these photos with --camera FILE."
             )
         return undistort_photo(photo, self.lens, self.camera) if bends(self.lens) else photo
+
+    def fit_depth(self, depth: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+        """A depth image of the photo as taken, as `camera` sees it: resampled without mixing, never interpolated.
+
+        It may be coarser than the photo, of the same shape. Raises InputError where its shape is another.
+        """
+        height, width = depth.shape
+        if abs(height * self.lens.width - width * self.lens.height) > max(self.lens.width, self.lens.height):
+            raise InputError(
+                f"the depth image is {width}x{height}, which is not of the shape of the "
+                f"{self.lens.width}x{self.lens.height} photo; it must be seen by the photo's camera"
+            )
+        sized = cv2.resize(depth, (self.lens.width, self.lens.height), interpolation=cv2.INTER_NEAREST)
+        return undistort_photo(sized, self.lens, self.camera, nearest=True) if bends(self.lens) else sized
 
     def box(self, box: Box) -> Box:
         """A box of the photo as taken, as a box of the undistorted photo."""

@@ -12,20 +12,20 @@ from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import BopResult, write_results
 from maquette.data.images import list_photos, read_photo, write_image
-from maquette.data.jsonio import read_json, read_record, write_json
+from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
-from maquette.data.records import Asset, Capture, PoseEstimate
+from maquette.data.records import PoseEstimate
 from maquette.data.workspace import Workspace, begin_stage
-from maquette.estimator.model import Estimator, load_estimator
-from maquette.matching.distribution import Surface
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.boxes import Box, clip_box, read_boxes
-from maquette.poses.find import Finder, find_object
+from maquette.poses.depth import check_metric, depth_beside, lift_to_depth
+from maquette.poses.find import SearchSettings, find_objects
 from maquette.poses.known import Knowledge, Placement, know
-from maquette.poses.overlay import draw_estimate
+from maquette.poses.overlay import draw_estimates
 from maquette.poses.photos import PhotoSource, find_camera, find_photos
+from maquette.poses.sources import Sources, Switch, choose_sources, load_finder, object_frame
 from maquette.poses.surroundings import replace_surroundings, silhouette
-from maquette.render.mesh import MeshRenderer
+from maquette.render.mesh import Mesh, MeshRenderer
 from maquette.render.views import silhouette_box
 
 
@@ -40,17 +40,28 @@ class PosesConfig:
     camera: Path | None = None
     """The camera that took them: a camera.json or a COLMAP cameras.txt. Without it, the capture's own."""
     boxes: Path | None = None
-    """Boxes around the object: JSON {PHOTO: [x0, y0, x1, y1]}, or a list of detections (BOP, COCO)."""
+    """Boxes around the object: JSON {PHOTO: [x0, y0, x1, y1]}, or a list of detections (BOP, COCO). Without these
+    the object is searched for in the whole photo."""
     box_from: Path | None = None
     """A workspace whose cameras know these photos (boxes are projected), or a capture's folder with truth.json."""
+    depth: Path | None = None
+    """A folder of depth images (z, seen by the photos' camera; 16-bit PNG or TIFF, or .npy), by the photos' stems:
+    poses are moved to the surface they show."""
+    depth_unit: float = 0.001
+    """Metres that one unit of the depth images means."""
     replace_surroundings: Path | None = None
     """Exchange everything outside the object's true outline, grown by 5 px, by photos of this folder."""
     name: str = "default"
     """The results go into poses/NAME."""
     obj_id: int = 1
-    """The object's number in the results file."""
+    """The object's number in the results file, and its category where detections are of several."""
+    network: Switch = "auto"
+    """Poses from the trained network; auto: where there is one."""
+    local: Switch = "auto"
+    """Poses from local features, which need no training; auto: where the capture has cameras and masks."""
     overlays: bool = True
     """Draw what was found into each photo."""
+    search: Annotated[SearchSettings, tyro.conf.arg(name="")] = field(default_factory=SearchSettings)
     settings: EstimateSettings = field(default_factory=EstimateSettings)
     seed: int = 0
 
@@ -78,48 +89,48 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     """Estimate the object's pose in photos. Raises InputError for everything a person can mend."""
     watch = Stopwatch()
     _check(request)
-    workspace.require("estimator", "estimator.json")
     photos = find_photos(request.photos, request.frames)
-    stage = begin_stage(workspace.poses(request.name), request, _inputs(workspace, request), overwrite)
+    sources = choose_sources(workspace, request.network, request.local)
+    stage = begin_stage(workspace.poses(request.name), request, _inputs(workspace, request, sources), overwrite)
     if stage.complete:
         say(f"poses: complete in {stage.final}")
         record = read_record(stage.final / "poses.json", PosesRecord)
         return PosesResult(stage.final, record.estimates, record.box_source)
-    estimator = load_estimator(workspace)
-    surface = Surface(estimator.points, estimator.normals, estimator.keys, estimator.diameter)
-    finder = Finder(estimator, surface, MeshRenderer(estimator.mesh), request.settings)
+    finder = load_finder(workspace, sources, request.settings, request.search)
+    if request.depth is not None:
+        check_metric(finder)
     capture = load_capture(workspace) if (workspace.cameras / "cameras.json").exists() else None
     source = find_camera(workspace, capture, request.camera)
-    knowledge = _knowledge(workspace, request, capture)
-    boxes, box_source = _boxes(request, photos, source, knowledge, estimator)
-    placements = knowledge.placements if knowledge else {}
+    known = know(request.box_from, capture, object_frame(workspace, sources)) if request.box_from else None
+    boxes, box_source = _boxes(request, photos, source, known, finder.renderer.mesh)
+    placements = known.placements if known else {}
     overlays = stage.partial / "overlays"
     overlays.mkdir(exist_ok=True)
-    estimates = []
+    estimates: list[PoseEstimate] = []
     shown = _pictures(request, photos, source, placements, finder.renderer)
     for index, (path, photo) in enumerate(track(shown, "poses", len(photos))):
         rng = np.random.default_rng([request.seed, index])
-        found = find_object(path.name, photo, source.camera, boxes.get(path.name), finder, rng)
-        estimates.append(found)
+        where = None if boxes is None else boxes.get(path.name, [])
+        found = find_objects(path.name, photo, source.camera, where, finder, rng)
+        if request.depth is not None:
+            depth = source.fit_depth(depth_beside(request.depth, path, request.depth_unit))
+            found = [lift_to_depth(one, photo, depth, finder) for one in found]
+        estimates += found
         if request.overlays:
-            picture = draw_estimate(photo, found, finder.renderer, estimator.diameter)
+            picture = draw_estimates(photo, found, finder.renderer, finder.diameter)
             write_image(overlays / f"{path.stem}.png", picture)
     replaced = f"replaced by {request.replace_surroundings}" if request.replace_surroundings else "as taken"
-    record = PosesRecord(tuple(estimates), box_source, "m" if estimator.metric else "sphere radius", replaced)
+    record = PosesRecord(tuple(estimates), box_source, "m" if finder.metric else "sphere radius", replaced)
     write_json(stage.partial / "poses.json", record)
-    _write_csv(stage.partial / "results.csv", record, photos, request.obj_id, estimator.metric)
+    _write_csv(stage.partial / "results.csv", record, photos, request.obj_id, finder.metric)
     stage.commit(watch.seconds, seed=request.seed)
-    _tell(record, watch.seconds, stage.final)
+    _tell(record, len(photos), watch.seconds, stage.final)
     return PosesResult(stage.final, record.estimates, box_source)
 
 
 def _check(request: PosesConfig) -> None:
-    if request.boxes is None and request.box_from is None:
-        raise InputError(
-            "where is the object in these photos? Give boxes with --boxes FILE, a JSON such as "
-            '{"0001.jpg": [120, 80, 340, 290]} (x0, y0, x1, y1 in pixels of the photo as displayed), or '
-            "--box-from WORKSPACE, whose cameras know these photos."
-        )
+    if request.depth is not None and not request.depth.is_dir():
+        raise InputError(f"--depth {request.depth} is not a folder of depth images")
     if request.boxes is not None and request.box_from is not None:
         raise InputError("--boxes and --box-from both say where the object is; give one of them")
     if request.replace_surroundings is not None and request.box_from is None:
@@ -128,14 +139,13 @@ def _check(request: PosesConfig) -> None:
         raise InputError(f"--name {request.name!r} must be a plain folder name")
 
 
-def _inputs(workspace: Workspace, request: PosesConfig) -> dict[str, Path]:
-    inputs = {
-        "estimator": workspace.estimator,
-        "photos": request.photos,
-        "cameras": workspace.cameras / "cameras.json",
-    }
+def _inputs(workspace: Workspace, request: PosesConfig, sources: Sources) -> dict[str, Path]:
+    inputs = {"photos": request.photos, "cameras": workspace.cameras / "cameras.json"}
+    inputs |= {"estimator": workspace.estimator} if sources.network else {}
+    inputs |= {"features": workspace.features} if sources.features is not None else {}
     inputs |= {"camera": request.camera} if request.camera else {}
     inputs |= {"boxes": request.boxes} if request.boxes else {}
+    inputs |= {"depth": request.depth} if request.depth else {}
     inputs |= {"surroundings": request.replace_surroundings} if request.replace_surroundings else {}
     if request.box_from:
         inputs |= {
@@ -145,45 +155,44 @@ def _inputs(workspace: Workspace, request: PosesConfig) -> dict[str, Path]:
     return inputs
 
 
-def _knowledge(workspace: Workspace, request: PosesConfig, capture: Capture | None) -> Knowledge | None:
-    if request.box_from is None:
-        return None
-    record = workspace.asset / "asset.json"
-    obj_from_world = read_record(record, Asset).obj_from_world if record.exists() else None
-    foreign = workspace.estimator / "config.json"
-    content = read_json(foreign) if foreign.exists() else {}
-    if isinstance(content, dict) and content.get("mesh") is not None:
-        # Trained on somebody else's mesh: its frame has no place in the capture's world.
-        obj_from_world = None
-    return know(request.box_from, capture, obj_from_world)
-
-
 def _boxes(
-    request: PosesConfig, photos: list[Path], source: PhotoSource, knowledge: Knowledge | None, estimator: Estimator
-) -> tuple[dict[str, Box], str]:
-    """A box per photo that has one, clipped to the photo, and where they come from."""
-    if knowledge is None:
-        assert request.boxes is not None
-        read, said_by = read_boxes(request.boxes, [path.name for path in photos])
-        boxes = {name: clip_box(source.box(box), source.camera) for name, box in read.items()}
-        outside = sorted(name for name, box in boxes.items() if box is None)
-        if outside:
-            raise InputError(
-                f"{request.boxes}: the box of {outside[0]} {read[outside[0]]} lies outside the "
-                f"{source.camera.width}x{source.camera.height} photo"
-            )
-        return {name: box for name, box in boxes.items() if box is not None}, said_by
-    vertices = estimator.mesh.vertices.double().numpy()
-    boxes = {}
+    request: PosesConfig, photos: list[Path], source: PhotoSource, known: Knowledge | None, mesh: Mesh
+) -> tuple[dict[str, list[Box]] | None, str]:
+    """The boxes of each photo that has some, clipped to the photo, and where they come from; None: nobody says."""
+    if known is not None:
+        return _known_boxes(request, photos, known, mesh), known.box_source
+    if request.boxes is None:
+        return None, "none given: searched for in the whole photo"
+    scenes = {photo_ids(path, 0, photos)[0] for path in photos}
+    scene = scenes.pop() if len(scenes) == 1 else None
+    names = [path.name for path in photos]
+    read, said_by = read_boxes(request.boxes, names, request.search.instances, request.obj_id, scene)
+    boxes: dict[str, list[Box]] = {}
+    for name, given in sorted(read.items()):
+        for box in given:
+            clipped = clip_box(source.box(box), source.camera)
+            if clipped is None:
+                raise InputError(
+                    f"{request.boxes}: the box of {name} {box} lies outside the "
+                    f"{source.camera.width}x{source.camera.height} photo"
+                )
+            boxes.setdefault(name, []).append(clipped)
+    return boxes, said_by
+
+
+def _known_boxes(request: PosesConfig, photos: list[Path], known: Knowledge, mesh: Mesh) -> dict[str, list[Box]]:
+    """Boxes of placements that somebody knows. Raises InputError where they are of other photos."""
+    vertices = mesh.vertices.double().numpy()
+    boxes: dict[str, list[Box]] = {}
     for path in photos:
-        place = knowledge.placements.get(path.name)
+        place = known.placements.get(path.name)
         box = None if place is None else placed_box(place, vertices)
-        if place is not None and box is not None:
-            boxes[path.name] = clip_box(box, place.camera)
-    known = {name: box for name, box in boxes.items() if box is not None}
-    if not known:
+        clipped = None if place is None or box is None else clip_box(box, place.camera)
+        if clipped is not None:
+            boxes[path.name] = [clipped]
+    if not boxes:
         raise InputError(f"--box-from {request.box_from} knows none of the {len(photos)} photos, by file name")
-    return known, knowledge.box_source
+    return boxes
 
 
 def placed_box(place: Placement, vertices_obj: np.ndarray) -> Box | None:
@@ -219,10 +228,14 @@ def _pictures(
 
 def _write_csv(path: Path, record: PosesRecord, photos: list[Path], obj_id: int, metric: bool) -> None:
     rows = []
-    for index, (photo, found) in enumerate(zip(photos, record.estimates, strict=True)):
-        if found.cam_from_obj is not None:
-            scene_id, im_id = photo_ids(photo, index, photos)
-            rows.append(BopResult(scene_id, im_id, obj_id, found.confidence, found.cam_from_obj, found.seconds))
+    for index, photo in enumerate(photos):
+        scene_id, im_id = photo_ids(photo, index, photos)
+        of_photo = [found for found in record.estimates if found.photo == photo.name]
+        # BOP: the seconds of a row are those of the whole image.
+        seconds = max((found.seconds for found in of_photo), default=-1.0)
+        for found in of_photo:
+            if found.cam_from_obj is not None:
+                rows.append(BopResult(scene_id, im_id, obj_id, found.confidence, found.cam_from_obj, seconds))
     write_results(path, rows, 1.0 if metric else 1e-3)
 
 
@@ -233,13 +246,14 @@ def photo_ids(photo: Path, index: int, photos: list[Path]) -> tuple[int, int]:
     return int(folder) if folder.isdecimal() else 0, int(photo.stem) if numbered else index
 
 
-def _tell(record: PosesRecord, seconds: float, folder: Path) -> None:
+def _tell(record: PosesRecord, photos: int, seconds: float, folder: Path) -> None:
     found = [e for e in record.estimates if e.cam_from_obj is not None]
     sure = sum(e.confidence >= 0.5 for e in found)
-    without = sum(e.box is None for e in record.estimates)
-    each = float(np.median([e.seconds for e in found])) if found else 0.0
+    named = {e.photo for e in found}
+    each = float(np.median([e.seconds for e in record.estimates])) if record.estimates else 0.0
+    local = sum(e.source == "local" for e in found)
     say(
-        f"poses: found in {len(found)} of {len(record.estimates)} photos ({sure} with confidence above one half"
-        f"{f', {without} without a box' if without else ''}), {each:.2f} s a photo, {seconds:.0f} s in all; "
+        f"poses: {len(found)} found in {len(named)} of {photos} photos ({sure} with confidence above one half, "
+        f"{local} proposed by local features), {each:.2f} s a photo, {seconds:.0f} s in all; "
         f"boxes: {record.box_source} -> {folder}"
     )

@@ -81,7 +81,8 @@ def load_estimates(path: Path, metric: bool, notes: list[str]) -> dict[str, Pose
     if content.get("surroundings", "as taken") != "as taken":
         notes.append(f"Photos: everything outside the object was {content['surroundings']}.")
     estimates = [from_plain(PoseEstimate, item, path) for item in content["estimates"]]
-    return {estimate.photo: estimate for estimate in estimates}
+    # Of several in one photo the surest counts: it is written last.
+    return {estimate.photo: estimate for estimate in sorted(estimates, key=lambda e: e.confidence)}
 
 
 def object_truth(

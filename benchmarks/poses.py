@@ -1,0 +1,80 @@
+"""Where the seconds of one photo go: `python benchmarks/poses.py WORKSPACE PHOTOS [--camera FILE]`.
+
+CPU seconds, so that other programs on the machine do not count; with --threads 1 they are those of one core.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from maquette.data.captures import load_capture
+from maquette.data.workspace import Workspace
+from maquette.matching.estimate import EstimateSettings
+from maquette.matching.keypoints import find_keypoints
+from maquette.matching.local import local_poses
+from maquette.poses.find import Finder, SearchSettings, find_in_box, search_photo
+from maquette.poses.photos import PhotoSource, find_camera, find_photos
+from maquette.poses.scan import scan_photo
+from maquette.poses.sources import choose_sources, load_finder
+
+T = TypeVar("T")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--camera", type=Path)
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    workspace = Workspace(args.workspace)
+    finder = load_finder(workspace, choose_sources(workspace, "auto", "auto"), EstimateSettings(), SearchSettings())
+    source = find_camera(workspace, load_capture(workspace), args.camera)
+    photos = find_photos(args.photos, None)
+    chosen = photos[:: max(1, len(photos) // args.count)][: args.count]
+    seconds: dict[str, list[float]] = {}
+    for path in chosen:
+        measure(path, source, finder, seconds)
+    print(f"| part | median of {len(chosen)} photos, s |\n|---|---|")
+    for part, values in seconds.items():
+        print(f"| {part} | {np.median(values):.2f} |")
+
+
+def measure(path: Path, source: PhotoSource, finder: Finder, seconds: dict[str, list[float]]) -> None:
+    """Every part of one photo, one after the other."""
+
+    def timed(part: str, work: Callable[[], T]) -> T:
+        start = time.process_time()
+        result = work()
+        seconds.setdefault(part, []).append(time.process_time() - start)
+        return result
+
+    photo, camera = source.read(path), source.camera
+    if finder.landmarks is not None:
+        landmarks = finder.landmarks
+        keypoints = timed("local features of the photo", lambda: find_keypoints(photo, finder.search.keypoints))
+        timed("matches and poses from them", lambda: local_poses(keypoints, landmarks, camera))
+        alone = replace(finder, estimator=None, surface=None)
+        timed("all, local features alone, no box", lambda: search_photo(photo, camera, alone, rng()))
+    if finder.estimator is not None:
+        estimator, network = finder.estimator, replace(finder, landmarks=None)
+        sightings = timed("scan of the photo by the network", lambda: scan_photo(photo, estimator))
+        if sightings:
+            timed("network, one box", lambda: find_in_box(photo, camera, sightings[0].box, network, rng()))
+        timed("all, no box", lambda: search_photo(photo, camera, finder, rng()))
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+if __name__ == "__main__":
+    main()

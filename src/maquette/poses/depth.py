@@ -1,0 +1,85 @@
+"""Depth images beside photos: read, and used to correct a pose. The depth camera is the photo's."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from maquette.data.errors import InputError
+from maquette.data.images import read_depth
+from maquette.data.records import PoseEstimate
+from maquette.estimator.crops import crop_camera, crop_photo, crop_window
+from maquette.matching.depth import fit_to_surface, move_along_ray
+from maquette.poses.find import Finder
+from maquette.render.views import render_view, silhouette_box
+
+# Side of the crop in which depths are compared.
+SIDE = 128
+SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+
+
+def depth_beside(folder: Path, photo: Path, metres: float) -> Float[np.ndarray, "height width"]:
+    """The depth image of a photo by its stem, in metres. Raises InputError where there is none."""
+    for suffix in SUFFIXES:
+        path = folder / f"{photo.stem}{suffix}"
+        if path.exists():
+            return read_depth(path, metres)
+    raise InputError(
+        f"{folder} has no depth image of {photo.name}: expected {photo.stem}.png (16 bit), .tif or .npy"
+    )
+
+
+def lift_to_depth(
+    estimate: PoseEstimate,
+    photo: UInt8[np.ndarray, "height width 3"],
+    depth: Float[np.ndarray, "height width"],
+    finder: Finder,
+) -> PoseEstimate:
+    """The estimate with its pose moved along the ray, then to the surface, that the depth image shows (metres).
+
+    Pixels are trusted by the network's queries and mask where there is one, as published, else all alike. Raises
+    InputError where the object's scale is unknown.
+    """
+    check_metric(finder)
+    pose, camera = estimate.cam_from_obj, estimate.camera
+    outline = None if pose is None else silhouette_box(finder.renderer.mesh.vertices.double().numpy(), camera, pose)
+    if pose is None or outline is None:
+        return estimate
+    estimator = finder.estimator
+    side = estimator.output_size if estimator else SIDE
+    window = crop_window(outline, 1.1 if estimator is None else estimator.crop_scale)
+    weight = np.ones((side, side))
+    if estimator is not None:
+        queries = estimator.encode(torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None])
+        trust = queries.query[0].float().norm(dim=-1) * queries.visible_logit[0].float().sigmoid()
+        weight = trust.double().cpu().numpy()
+    small = crop_camera(camera, window, side)
+    sensed, rendered = crop_depth(depth, window, side), render_view(finder.renderer, small, pose).depth
+    pose = move_along_ray(pose, small, rendered.double().numpy(), sensed, weight, 0.5 * finder.diameter)
+    window = crop_window(outline, 1.1)
+    small = crop_camera(camera, window, SIDE)
+    pose = fit_to_surface(pose, small, crop_depth(depth, window, SIDE), finder.renderer, finder.diameter)
+    return replace(estimate, cam_from_obj=pose)
+
+
+def crop_depth(
+    depth: Float[np.ndarray, "height width"], window: tuple[float, float, float], size: int
+) -> Float[np.ndarray, "size size"]:
+    """The depths at the pixels of a square window (x0, y0, side) resampled to size x size; 0 outside the photo."""
+    x0, y0, side = window
+    at = (np.arange(size) + 0.5) * side / size
+    column, row = np.floor(x0 + at).astype(int), np.floor(y0 + at).astype(int)
+    inside_x, inside_y = (column >= 0) & (column < depth.shape[1]), (row >= 0) & (row < depth.shape[0])
+    cut = depth[np.ix_(row.clip(0, depth.shape[0] - 1), column.clip(0, depth.shape[1] - 1))]
+    return np.where(inside_y[:, None] & inside_x, cut, 0.0).astype(np.float64)
+
+
+def check_metric(finder: Finder) -> None:
+    """Raises InputError where depth in metres cannot be compared with the object."""
+    if not finder.metric:
+        raise InputError(
+            "depth is in metres, but this object's scale is unknown; run `maquette cameras` again with --size "
+            "(its largest extent in metres) or with metric poses"
+        )

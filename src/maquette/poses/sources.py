@@ -1,0 +1,106 @@
+"""What a workspace has to find its object with: a trained network, local features, or both."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from maquette.data.errors import InputError
+from maquette.data.jsonio import read_json, read_record
+from maquette.data.progress import say
+from maquette.data.records import Asset
+from maquette.data.workspace import Workspace
+from maquette.estimator.model import load_estimator
+from maquette.geometry.transforms import Matrix4
+from maquette.matching.distribution import Surface
+from maquette.matching.estimate import EstimateSettings
+from maquette.poses.find import Finder, SearchSettings
+from maquette.poses.learn import LearntFeatures, learn_features
+from maquette.render.mesh import MeshRenderer, load_mesh
+
+Switch = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Which of the two are used, and the landmarks where those are."""
+
+    network: bool
+    features: LearntFeatures | None
+
+
+def choose_sources(workspace: Workspace, network: Switch, local: Switch) -> Sources:
+    """What is there and asked for; landmarks are made where they are missing.
+
+    Raises InputError where what is asked for is not there, or where nothing is.
+    """
+    trained = (workspace.estimator / "estimator.json").exists()
+    foreign = learns_foreign_mesh(workspace)
+    if network == "on":
+        workspace.require("estimator", "estimator.json")
+    if local == "on" and foreign and network != "off":
+        raise InputError(
+            f"the estimator of {workspace.root} learnt somebody else's mesh, and local features live in this "
+            "capture's own frame: use one of them, --local off or --network off"
+        )
+    use_network = trained and network != "off"
+    seen = (workspace.cameras / "cameras.json").exists() and (
+        (workspace.asset / "asset.json").exists() or (workspace.masks / "masks.json").exists()
+    )
+    features = None
+    if local == "on" or (local == "auto" and seen and not (foreign and use_network)):
+        features = _features(workspace, must=local == "on" or not use_network)
+    if not use_network and features is None:
+        raise InputError(
+            f"nothing in {workspace.root} can find the object: this needs the stage `estimator` first "
+            f"(`maquette estimator {workspace.root}`), or for poses from local features alone cameras and masks "
+            f"(`maquette masks {workspace.root}`); and not both --network off and --local off"
+        )
+    return Sources(use_network, features)
+
+
+def load_finder(
+    workspace: Workspace,
+    sources: Sources,
+    settings: EstimateSettings,
+    search: SearchSettings,
+) -> Finder:
+    """The object with everything that is used to find it, ready for any number of photos."""
+    features = sources.features
+    landmarks = features.landmarks if features else None
+    if sources.network:
+        estimator = load_estimator(workspace)
+        surface = Surface(estimator.points, estimator.normals, estimator.keys, estimator.diameter)
+        renderer = MeshRenderer(estimator.mesh)
+        return Finder(
+            renderer, estimator.diameter, estimator.metric, estimator, surface, landmarks, settings, search
+        )
+    assert features is not None
+    mesh = features.hull if features.hull is not None else load_mesh(workspace.asset / "mesh.ply")
+    diameter = features.landmarks.diameter
+    return Finder(MeshRenderer(mesh), diameter, features.metric, None, None, landmarks, settings, search)
+
+
+def object_frame(workspace: Workspace, sources: Sources) -> Matrix4 | None:
+    """obj_from_world of the poses; None where the network learnt somebody else's mesh, whose frame is its own."""
+    if sources.network and learns_foreign_mesh(workspace):
+        return None
+    if sources.features is not None:
+        return sources.features.obj_from_world
+    record = workspace.asset / "asset.json"
+    return read_record(record, Asset).obj_from_world if record.exists() else None
+
+
+def learns_foreign_mesh(workspace: Workspace) -> bool:
+    """Whether the estimator was trained on somebody else's mesh."""
+    config = workspace.estimator / "config.json"
+    content = read_json(config) if config.exists() else {}
+    return isinstance(content, dict) and content.get("mesh") is not None
+
+
+def _features(workspace: Workspace, must: bool) -> LearntFeatures | None:
+    try:
+        return learn_features(workspace)
+    except InputError as error:
+        if must:
+            raise
+        say(f"poses: without local features ({error})")
+        return None
