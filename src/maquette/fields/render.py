@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -74,3 +75,12 @@ class FieldRenderer:
 
     def _trace(self, rays: Rays):
         return trace(self.field, self.grids, rays, self.inv_s, 1.0, self.sections, None, self.gate, self.floor)
+
+
+@torch.no_grad()
+def surface_colours(
+    field: DecomposedField, points: Float[Tensor, "point 3"], normals: Float[Tensor, "point 3"]
+) -> Float[Tensor, "point 3"]:
+    """sRGB of the foreground's surface seen straight on; `normals` are outward unit vectors of the unit frame."""
+    _, gradients, features = field.foreground.geometry(points)
+    return field.foreground.colour(points, F.normalize(gradients, dim=-1), -normals, features)
