@@ -17,7 +17,7 @@ from torch import Tensor
 Distance = Callable[[Float[Tensor, "point 3"]], Float[Tensor, "point"]]
 
 LEAF = 4
-STEEPEST = 1.75
+STEEPEST = 2.0
 """Learnt distances are not exactly 1 per unit: cells are kept up to this many half diagonals from zero."""
 CHUNK = 131072
 

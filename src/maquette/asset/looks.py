@@ -99,11 +99,12 @@ def consensus(
 
 
 def exposure_gains(
-    weight: Float[Tensor, "photo vertex"], colour: Float[Tensor, "photo vertex 3"], rounds: int = 3
+    weight: Float[Tensor, "photo vertex"], colour: Float[Tensor, "photo vertex 3"], rounds: int = 2
 ) -> Float[Tensor, "photo 3"]:
-    """g_p: median ratio of consensus to the photo's colours where both are well exposed; the median gain is 1.
+    """g_p: median ratio of consensus to the photo's colours where both are well exposed.
 
-    Within 0.6..1.6; 1 for photos with fewer than 30 such vertices.
+    Together they leave the mean colour of the surface as it is. Within 0.75..1.33 of that; 1 for photos with fewer
+    than 30 such vertices.
     """
     step = max(1, weight.shape[1] // 8000)
     weight, colour = weight[:, ::step].sqrt(), colour[:, ::step]
@@ -115,7 +116,9 @@ def exposure_gains(
             used = shared & (weight[idx] > 0) & (colour[idx].amin(-1) > 0.04) & (colour[idx].amax(-1) < 0.96)
             if used.sum() >= 30:
                 gains[idx] = (middle[used] / colour[idx, used]).median(dim=0).values
-        gains = (gains / gains.median(dim=0).values).clamp(0.6, 1.6)
+        bright = weight[..., None] * colour
+        kept = bright.sum((0, 1)) / (bright * gains[:, None]).sum((0, 1)).clamp(min=1e-12)
+        gains = (gains * kept).clamp(0.75, 1.33) if bool(shared.any()) else gains
     return gains
 
 

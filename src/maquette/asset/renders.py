@@ -79,11 +79,15 @@ def silhouette(
     fine = camera.cropped(float(x0), float(y0), x1 - x0, y1 - y0).resized(2 * (x1 - x0), 2 * (y1 - y0))
     rays = camera_rays_unit(fine, unit_from_cam, fine.pixel_grid().reshape(-1, 2))
     distance = renderers.mesh_unit.cast(rays.origins, rays.directions).distance
-    hit = torch.isfinite(distance).nonzero()[:, 0]
-    shown = torch.zeros(len(distance))
-    for part in hit.split(65536):
-        shown[part] = (~renderers.fields.hidden(rays[part], distance[part])).float()
-    mask[y0:y1, x0:x1] = shown.reshape(y1 - y0, 2, x1 - x0, 2).mean((1, 3)).numpy()
+    shape = (y1 - y0, 2, x1 - x0, 2)
+    covered = torch.isfinite(distance).reshape(shape).float().mean((1, 3))
+    # What stands in front is asked for once a pixel, at one of its rays that meet the mesh.
+    least, ray = distance.reshape(shape).permute(0, 2, 1, 3).reshape(-1, 4).min(dim=1)
+    index = torch.arange(len(distance)).reshape(shape).permute(0, 2, 1, 3).reshape(-1, 4)
+    chosen = index[torch.arange(len(ray)), ray]
+    for part in torch.isfinite(least).nonzero()[:, 0].split(65536):
+        covered.view(-1)[part] *= (~renderers.fields.hidden(rays[chosen[part]], least[part])).float()
+    mask[y0:y1, x0:x1] = covered.numpy()
     return mask
 
 

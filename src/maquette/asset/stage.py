@@ -30,7 +30,7 @@ from maquette.data.workspace import StageFolder, Workspace, begin_stage, hash_of
 from maquette.fields.models import DecomposedField
 from maquette.fields.render import FieldRenderer, surface_colours
 from maquette.fields.store import FieldsRecord, load_fields
-from maquette.geometry.transforms import Matrix4, apply
+from maquette.geometry.transforms import Matrix4, apply, centre_of
 from maquette.render.mesh import Mesh, MeshRenderer, diameter
 
 
@@ -181,7 +181,11 @@ def _finish(
     atlas = make_atlas((vertices, faces), request.texture_size)
     texels = find_texels(atlas, request.texture_size)
     if request.texture == "field":
-        texture = from_field(texels, _mesh(shape.surface), lambda p, n: surface_colours(field, p, n))
+        eyes = apply(
+            capture.sphere.unit_from_world, np.stack([centre_of(v.cam_from_world) for v in capture.learnt])
+        )
+        seen_from = torch.as_tensor(eyes).float()
+        texture = from_field(texels, _mesh(shape.surface), lambda p, n: surface_colours(field, p, n, seen_from))
     else:
         share = sharpened(shape.looks, neighbours(faces, len(vertices)))
         texture = from_photos(texels, shape.mesh_world, photos, shape.looks, share, colours)

@@ -100,7 +100,7 @@ def from_photos(
     return _painted(texels, mixed)
 
 
-def from_field(texels: Texels, mesh: Mesh, colour: Colour, chunk: int = 65536) -> UInt8[np.ndarray, "side side 3"]:
+def from_field(texels: Texels, mesh: Mesh, colour: Colour, chunk: int = 16384) -> UInt8[np.ndarray, "side side 3"]:
     """Texels coloured by a function of place and normal, in the mesh's own frame."""
     normals = mesh.vertex_normals
     points, outward = texels.on(mesh.vertices, mesh.faces), texels.on(normals, mesh.faces)

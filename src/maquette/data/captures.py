@@ -7,9 +7,10 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from maquette.data.jsonio import read_record, write_json
-from maquette.data.records import Capture, Points, Truth, View
+from maquette.data.records import Asset, Capture, Points, Truth, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.sphere import Sphere
+from maquette.geometry.transforms import inverse, rigid, scale_of, similarity
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,27 @@ def load_capture(workspace: Workspace) -> Capture:
     record = read_record(folder / "cameras.json", _CaptureRecord)
     points = Points(**load_file(folder / "points.safetensors"))
     return Capture(points=points, **{name: getattr(record, name) for name in _CaptureRecord.__dataclass_fields__})
+
+
+def in_asset_metres(capture: Capture, asset: Asset) -> tuple[Capture, Asset]:
+    """Both with a world in the asset's metres, so that `obj_from_world` is rigid; as they are where not metric.
+
+    A size that a person gave is exact only on the finished mesh: the cameras' own metres, from sparse points, may
+    be a fifth off, and `obj_from_world` then has a scale.
+    """
+    if not capture.metric or not asset.metric:
+        return capture, asset
+    scale = scale_of(asset.obj_from_world)
+    metres_from_world = similarity(scale, np.eye(3), np.zeros(3))
+    views = tuple(
+        replace(view, cam_from_world=rigid(view.cam_from_world[:3, :3], view.cam_from_world[:3, 3] * scale))
+        for view in capture.views
+    )
+    x, y, z = capture.sphere.centre
+    sphere = Sphere((x * scale, y * scale, z * scale), capture.sphere.radius * scale)
+    points = replace(capture.points, world=capture.points.world * scale)
+    moved = replace(asset, obj_from_world=asset.obj_from_world @ inverse(metres_from_world))
+    return replace(capture, views=views, sphere=sphere, points=points), moved
 
 
 def load_truth(folder: Path) -> Truth | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import in_asset_metres, load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import BopResult, write_results
 from maquette.data.images import list_photos, read_photo, write_image
@@ -149,7 +149,12 @@ def _knowledge(workspace: Workspace, request: PosesConfig, capture: Capture | No
     if request.box_from is None:
         return None
     record = workspace.asset / "asset.json"
-    obj_from_world = read_record(record, Asset).obj_from_world if record.exists() else None
+    obj_from_world = None
+    if record.exists():
+        asset = read_record(record, Asset)
+        if capture is not None:
+            capture, asset = in_asset_metres(capture, asset)
+        obj_from_world = asset.obj_from_world
     foreign = workspace.estimator / "config.json"
     content = read_json(foreign) if foreign.exists() else {}
     if isinstance(content, dict) and content.get("mesh") is not None:

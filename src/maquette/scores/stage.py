@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maquette.data.captures import load_capture, load_truth
+from maquette.data.captures import in_asset_metres, load_capture, load_truth
 from maquette.data.images import read_labels, read_mask, read_photo, resize_area
 from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.progress import say
@@ -49,6 +49,8 @@ def run(workspace: Workspace, request: ScoresConfig, overwrite: bool = True) -> 
     own = load_truth(workspace.truth)
     record = workspace.asset / "asset.json"
     asset = read_record(record, Asset) if record.exists() else None
+    if asset is not None:
+        capture, asset = in_asset_metres(capture, asset)
     alignment = None
     if own is not None and own.views:
         alignment = align_to(capture, own.views, own.metric, notes, "the capture's truth")
