@@ -115,10 +115,12 @@ def test_a_texture_from_a_function_of_place_is_that_function() -> None:
 
 
 def test_no_two_faces_of_an_atlas_share_a_place_and_none_is_turned_over() -> None:
-    knot = trimesh.util.concatenate([
-        trimesh.creation.torus(0.5, 0.2, major_sections=60, minor_sections=30),
-        trimesh.creation.icosphere(subdivisions=3, radius=0.3),
-    ])
+    knot = trimesh.util.concatenate(
+        [
+            trimesh.creation.torus(0.5, 0.2, major_sections=60, minor_sections=30),
+            trimesh.creation.icosphere(subdivisions=3, radius=0.3),
+        ]
+    )
     surface = (np.array(knot.vertices), np.array(knot.faces))
     atlas = make_atlas(surface, 512)
     assert atlas.uv.min() >= 0 and atlas.uv.max() <= 1

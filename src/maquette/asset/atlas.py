@@ -1,8 +1,8 @@
 """A UV atlas: faces in charts that are flat enough, each laid on its plane, all packed into one square.
 
 A chart is a connected set of faces that look along one of the six axes (after neighbours agreed on which), laid
-down by projecting along it. Fast (about a second for 100,000 faces, where xatlas takes half a minute of two cores), few
-charts, and no face is ever turned over; faces are at most 1.8 times as long on the surface as on the texture.
+down by projecting along it. Fast (0.6 s of one core for 100,000 faces; xatlas took 11 s for 50,000), few charts, and
+no face is ever turned over. What it costs: slanted faces are pressed together, and boxes of charts waste space.
 """
 
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def _axes_of(surface: Surface, rounds: int = 12) -> Int[np.ndarray, "face"]:
 def _joined_to_neighbours(
     axis: Int[np.ndarray, "face"], own: Float[np.ndarray, "face 6"], pairs: Int[np.ndarray, "pair 2"]
 ) -> Int[np.ndarray, "face"]:
-    """Small charts take the axis that most of their border has, face by face where they do not look away from it."""
+    """Small charts take the axis that most of their border has, where their faces do not look away from it."""
     for _ in range(4):
         chart = _charts(axis, pairs)
         small = np.bincount(chart)[chart] < SMALL

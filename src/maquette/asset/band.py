@@ -24,7 +24,7 @@ CHUNK = 131072
 
 @dataclass(frozen=True)
 class Band:
-    """Distances at the vertices of a fine grid, dense near the surface. Vertex i of an axis is at origin + i spacing.
+    """Distances at the vertices of a fine grid, dense near the surface; vertex i is at origin + i spacing.
 
     `coarse` and `index` have one leaf of outside around them; `index` is a row of `fine`, -1 where there is none.
     """

@@ -12,7 +12,7 @@ BLOCK = 8
 LARGEST_CLOSING = 2
 """Blocks see one leaf further than they reach, which is as far as two rounds of closing look."""
 
-Surface = tuple[Float[np.ndarray, "vertex 3"], Int[np.ndarray, "face 3"]]
+Surface = tuple[Float[np.ndarray, "_ 3"], Int[np.ndarray, "_ 3"]]
 
 
 def extract(band: Band, closing: int = 0) -> Surface:
@@ -67,7 +67,7 @@ def _closed(values: Float[np.ndarray, "a b c"], rounds: int, spacing: float) -> 
 
 def _off_zero(values: Float[np.ndarray, "a b c"], spacing: float) -> Float[np.ndarray, "a b c"]:
     """No value so near zero that a surface vertex could be taken for a grid vertex."""
-    least = np.float32(2e-3 * spacing)
+    least = np.float32(1e-3 * spacing)
     return np.where(np.abs(values) < least, np.where(values < 0, -least, least), values)
 
 

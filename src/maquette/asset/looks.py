@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from scipy.sparse import csr_matrix
 from scipy.spatial import KDTree
@@ -167,7 +166,7 @@ def _inner(weight: Float[Tensor, "photo vertex"], graph: csr_matrix) -> Float[Te
     """Next to a vertex that the photo does not see, a photo counts for a hundredth: edges are never exact."""
     seen = (weight > 0).numpy().astype(np.float32)
     degree = np.asarray(graph.sum(axis=1)).ravel()
-    whole = (graph @ seen.T).T >= degree - 0.5
+    whole = degree - 0.5 <= (graph @ seen.T).T
     return weight * torch.as_tensor(np.where(whole, 1.0, 0.01)).float()
 
 

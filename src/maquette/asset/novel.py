@@ -93,8 +93,8 @@ def orbit(count: int, diameter: float, elevation: float, size: int) -> tuple[Nov
     """Cameras on a circle that see the whole object, 40 degrees wide. Raises InputError for no cameras."""
     if count < 1 or size < 16 or abs(elevation) > np.pi / 2:
         raise InputError(
-            f"--orbit {count} with --size {size} and --elevation-deg {np.degrees(elevation):g}: expected at least one "
-            "camera, 16 pixels and an elevation from -90 to 90"
+            f"--orbit {count} with --size {size} and --elevation-deg {np.degrees(elevation):g}: expected at least "
+            "one camera, 16 pixels and an elevation from -90 to 90"
         )
     focal = 0.5 * size / np.tan(np.radians(20))
     camera = Camera(size, size, float(focal), float(focal), size / 2, size / 2)
@@ -109,7 +109,7 @@ def orbit(count: int, diameter: float, elevation: float, size: int) -> tuple[Nov
 
 
 def read_views(path: Path, obj_from_world: Matrix4) -> tuple[NovelView, ...]:
-    """The cameras of a views.json or of a cameras.json of the same workspace. Raises InputError for anything else."""
+    """The cameras of a views.json, or of the same workspace's cameras.json. Raises InputError for anything else."""
     if not path.exists():
         raise InputError(f"--cameras {path} is missing: expected a JSON file with `views`")
     content = read_json(path)

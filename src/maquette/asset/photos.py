@@ -1,4 +1,4 @@
-"""What the stage reads of photos and masks: photos to take colours from, and how much each place is in the masks."""
+"""What the stage reads of photos and masks: photos to take colours from, and how far a place is in the masks."""
 
 import cv2
 import numpy as np

@@ -23,7 +23,7 @@ def steady(seen: Bool[np.ndarray, "vertex"], faces: Int[np.ndarray, "face 3"], r
     return share > 0.5
 
 
-def close(surface: Surface, seen: Bool[np.ndarray, "vertex"], stiffness: float = 1e-4) -> Surface:
+def close(surface: Surface, seen: Bool[np.ndarray, "vertex"], stiffness: float = 1e-3) -> Surface:
     """Unseen vertices moved to the smoothest surface that continues the seen one and stays near where it was.
 
     Minimises |L x|^2 + stiffness |x - x0|^2 over the unseen vertices, L the uniform Laplacian: what is shorter

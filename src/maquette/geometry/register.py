@@ -51,11 +51,11 @@ class Registration:
     rms: float
 
 
-def register(a: Cloud, b: Cloud, with_scale: bool, rng: np.random.Generator, starts: int = 60) -> Registration:
+def register(a: Cloud, b: Cloud, with_scale: bool, rng: np.random.Generator, starts: int = 30) -> Registration:
     """The transform that lays surface a on surface b, from any relative position.
 
     Starts: feature matches (RANSAC), the principal axes' four turns, and random turns; a few steps of ICP each on
-    few points, the best five on all. Colours, where both have them, decide between turns of a symmetric shape.
+    few points, the best three on all. Colours, where both have them, decide between turns of a symmetric shape.
     Raises ValueError for fewer than 30 points.
     """
     if min(len(a.points), len(b.points)) < 30:
@@ -65,9 +65,9 @@ def register(a: Cloud, b: Cloud, with_scale: bool, rng: np.random.Generator, sta
     first += [_about_centres(a, b, scale, random_rotation(rng)) for _ in range(starts)]
     first += feature_starts(a.some(1200), b.some(1200), scale, with_scale, rng)
     few_a, few_b = a.some(300), b.some(1000)
-    rough = [_icp(few_a, few_b, start, with_scale, 15) for start in first]
+    rough = [_icp(few_a, few_b, start, with_scale, 12) for start in first]
     ranked = sorted(rough, key=lambda found: _cost(few_a, few_b, found))
-    fine = [_icp(a, b, start, with_scale, 40) for start in ranked[:5]]
+    fine = [_icp(a, b, start, with_scale, 30) for start in ranked[:3]]
     best = _to_planes(a, b, min(fine, key=lambda found: _cost(a, b, found)), with_scale)
     return Registration(best, _distance(a, b, best))
 
@@ -112,7 +112,7 @@ def features(cloud: Cloud, radius: float) -> Float[np.ndarray, "point 33"]:
 def _pair_histograms(
     cloud: Cloud, index: Int[np.ndarray, "point k"], near: np.ndarray
 ) -> Float[np.ndarray, "point 33"]:
-    """Histograms of alpha = v.n_t, phi = u.d, theta = atan2(w.n_t, u.n_t) in the frame u = n_s, v = d x u, w = u x v."""
+    """Histograms of v.n_t, u.d and atan2(w.n_t, u.n_t) in the frame u = n_s, v = d x u, w = u x v."""
     line = cloud.points[index] - cloud.points[:, None]
     line /= np.maximum(np.linalg.norm(line, axis=-1, keepdims=True), 1e-12)
     u = np.broadcast_to(cloud.normals[:, None], line.shape)
