@@ -1,5 +1,7 @@
 """The asset's surface: sampled in blocks it is the same as all at once, its own piece, closed, in its own frame."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +14,11 @@ from maquette.asset.components import neighbours, own_piece, pieces_of, topology
 from maquette.asset.frame import object_frame, scaled_to
 from maquette.asset.isosurface import extract
 from maquette.asset.simplify import mend, simplify
+from maquette.asset.stage import AssetConfig, check_options
 from maquette.asset.surface import find_surface
 from maquette.asset.unseen import close, steady, trim
 from maquette.data.captures import in_asset_metres
+from maquette.data.errors import InputError
 from maquette.data.records import Asset, Capture, Points, View
 from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
@@ -187,3 +191,18 @@ def test_in_the_assets_metres_the_frame_is_rigid_and_every_camera_sees_the_same(
     np.testing.assert_allclose(
         apply(moved.obj_from_world, metres.points.world), apply(asset.obj_from_world, points.world)
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"resolution": 8}, "--resolution must be from 16 to 2048, got 8"),
+        ({"closing": 3}, "--closing must be 0, 1 or 2 cells, got 3"),
+        ({"faces": 50}, "--faces must be at least 100"),
+        ({"texture_size": 10}, "--texture-size must be from 64"),
+        ({"views": -1}, "--views must not be negative"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, int], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        check_options(replace(AssetConfig(), **options))

@@ -1,8 +1,8 @@
 """A UV atlas: faces in charts that are flat enough, each laid on its plane, all packed into one square.
 
 A chart is a connected set of faces that look along one of the six axes (after neighbours agreed on which), laid
-down by projecting along it. Fast (0.6 s of one core for 100,000 faces; xatlas took 11 s for 50,000), few charts, and
-no face is ever turned over. What it costs: slanted faces are pressed together, and boxes of charts waste space.
+down by projecting along it. Fast (0.6 s of one core for 100,000 faces; xatlas took 11 s for 50,000), few charts,
+and no face is ever turned over. What it costs: slanted faces are pressed together, and boxes of charts waste space.
 """
 
 from dataclasses import dataclass

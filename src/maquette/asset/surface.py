@@ -39,7 +39,7 @@ def opaque_region(band: Band, vertices: Float[np.ndarray, "vertex 3"], side: int
     leaf = band.spacing * 4
     shell = np.zeros_like(band.coarse, dtype=bool)
     shell[tuple((np.floor((vertices - band.origin) / leaf).astype(int) + 1).clip(0, len(shell) - 1).T)] = True
-    labels = connected_components(shell | (band.coarse < 0), connectivity=1)
+    labels = np.asarray(connected_components(shell | (band.coarse < 0), connectivity=1))
     own = np.isin(labels, np.unique(labels[shell]))
     axis = (np.linspace(-1, 1, side) - band.origin) / leaf + 0.5
     places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
