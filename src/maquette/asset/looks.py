@@ -50,7 +50,7 @@ def trusted(photo: Photo, margin: float = 0.012) -> Photo:
     # The border of the photo is no edge of the object.
     padded = cv2.copyMakeBorder(solid, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    return replace(photo, mask=photo.mask * np.clip((depth - 1) / width, 0, 1))
+    return replace(photo, mask=photo.mask * np.clip((depth - 1) / width, 0, 1).astype(np.float32))
 
 
 def look(mesh_world: Mesh, photos: Sequence[Photo], graph: csr_matrix) -> Looks:

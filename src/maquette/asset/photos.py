@@ -8,25 +8,24 @@ from scipy.ndimage import map_coordinates
 from maquette.asset.looks import Photo, trusted
 from maquette.data.images import read_mask, read_photo, resize_area
 from maquette.data.jsonio import read_record
-from maquette.data.records import Capture, MaskRecords
+from maquette.data.records import Capture, MaskRecords, View
 from maquette.data.workspace import Workspace
+from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import apply
 
 Masks = dict[str, Float[np.ndarray, "height width"]]
 
 
 def photos_to_colour_from(workspace: Workspace, capture: Capture, masks: Masks, across: int) -> list[Photo]:
-    """The learnt photos with the masks rendered for them, edges taken back, none much finer than the texture.
+    """The learnt photos, cut to the object's sphere, with the masks rendered for them, edges taken back.
 
-    `across` is how many texels the object's sphere is worth.
+    None is finer than `across` pixels over the sphere.
     """
     photos = []
     agreement = {r.photo: r.agreement for r in read_record(workspace.masks / "masks.json", MaskRecords).photos}
     for view in capture.learnt:
-        box = capture.sphere.box_in(view.camera, view.cam_from_world)
-        wide = max(box[2] - box[0], box[3] - box[1]) if box else max(view.camera.width, view.camera.height)
-        factor = min(1.0, across / wide)
-        size = max(1, round(view.camera.width * factor)), max(1, round(view.camera.height * factor))
+        camera = _shrunk(view, capture, across)
+        size = camera.width, camera.height
         mask = resize_area(masks[view.name].astype(np.float32), *size)
         if agreement.get(view.name, 1.0) < 0.8:
             # Something stands before the object. The coarse mask's own edge is not to be trusted to the pixel.
@@ -34,8 +33,30 @@ def photos_to_colour_from(workspace: Workspace, capture: Capture, masks: Masks, 
             coarse = cv2.dilate(coarse, np.ones((3, 3), np.uint8)).astype(np.float32)
             mask = mask * resize_area(coarse, *size)
         pixels = resize_area(read_photo(workspace.photo(view.name)), *size)
-        photos.append(trusted(Photo(view.camera.resized(*size), view.cam_from_world, pixels, mask)))
+        x0, y0, x1, y1 = _window(capture.sphere.box_in(camera, view.cam_from_world), camera)
+        window, inner = camera.cropped(x0, y0, x1 - x0, y1 - y0), (slice(y0, y1), slice(x0, x1))
+        photo = Photo(window, view.cam_from_world, pixels[inner].copy(), mask[inner].astype(np.float32))
+        photos.append(trusted(photo))
     return photos
+
+
+def _shrunk(view: View, capture: Capture, across: int) -> Camera:
+    """The camera of the photo shrunk until the sphere is `across` pixels wide; never enlarged."""
+    box = capture.sphere.box_in(view.camera, view.cam_from_world)
+    wide = max(box[2] - box[0], box[3] - box[1]) if box else max(view.camera.width, view.camera.height)
+    factor = min(1.0, across / wide)
+    return view.camera.resized(
+        max(1, round(view.camera.width * factor)), max(1, round(view.camera.height * factor))
+    )
+
+
+def _window(box: tuple[float, float, float, float] | None, camera: Camera) -> tuple[int, int, int, int]:
+    """The sphere's outline cut to the photo; the whole photo where it has none or lies outside."""
+    if box is None:
+        return 0, 0, camera.width, camera.height
+    x0, x1 = (int(np.clip(v, 0, camera.width)) for v in (np.floor(box[0]), np.ceil(box[2])))
+    y0, y1 = (int(np.clip(v, 0, camera.height)) for v in (np.floor(box[1]), np.ceil(box[3])))
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else (0, 0, camera.width, camera.height)
 
 
 def mask_votes(

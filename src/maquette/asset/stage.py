@@ -98,7 +98,7 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
     renderers = Renderers(fields, MeshRenderer(_mesh(found.surface)))
     whole = views_to_render(capture, request.views)
     masks = render_photos(capture, whole, renderers, record.object_pixels, stage.partial)
-    photos = photos_to_colour_from(workspace, capture, masks, request.texture_size)
+    photos = photos_to_colour_from(workspace, capture, masks, round(0.7 * request.texture_size))
     shape = _shape(capture, found.surface, photos, request)
     asset, finished = _finish(workspace, capture, stage, shape, photos, field, request)
     export_mesh(stage.partial, finished, "m" if asset.metric else "sphere radius")
