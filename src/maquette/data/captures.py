@@ -52,12 +52,12 @@ def load_capture(workspace: Workspace) -> Capture:
 
 
 def in_asset_metres(capture: Capture, asset: Asset) -> tuple[Capture, Asset]:
-    """Both with a world in the asset's metres, so that `obj_from_world` is rigid; as they are where not metric.
+    """Both with a world in the asset's metres, so that `obj_from_world` is rigid; as they are where no size was given.
 
     A size that a person gave is exact only on the finished mesh: the cameras' own metres, from sparse points, may
     be a fifth off, and `obj_from_world` then has a scale.
     """
-    if not capture.metric or not asset.metric:
+    if capture.size is None or not (capture.metric and asset.metric):
         return capture, asset
     scale = scale_of(asset.obj_from_world)
     metres_from_world = similarity(scale, np.eye(3), np.zeros(3))
