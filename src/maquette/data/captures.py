@@ -52,7 +52,7 @@ def load_capture(workspace: Workspace) -> Capture:
 
 
 def in_asset_metres(capture: Capture, asset: Asset) -> tuple[Capture, Asset]:
-    """Both with a world in the asset's metres, so that `obj_from_world` is rigid; as they are where no size was given.
+    """Both in a world in the asset's metres, so that `obj_from_world` is rigid; unchanged where no size was given.
 
     A size that a person gave is exact only on the finished mesh: the cameras' own metres, from sparse points, may
     be a fifth off, and `obj_from_world` then has a scale.
