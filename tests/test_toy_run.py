@@ -23,6 +23,8 @@ TINY = {
     "--fields.rays": 384,
     "--asset.resolution": 56,
     "--asset.sections": 24,
+    "--asset.faces": 4000,
+    "--asset.texture-size": 256,
     "--estimator.steps": 10,
     "--estimator.batch": 4,
     "--estimator.precision": "float32",

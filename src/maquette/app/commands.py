@@ -28,6 +28,8 @@ def load(name: str) -> Callable[..., None]:
         "asset": _asset,
         "estimator": _estimator,
         "poses": _poses,
+        "views": _views,
+        "align": _align,
         "scores": _scores,
         "bench": _bench,
         "report": _report,
@@ -91,7 +93,7 @@ def _asset() -> Callable[..., None]:
     from maquette.asset import stage
 
     def asset(folder: Folder, asset: Annotated[stage.AssetConfig, Unnamed], overwrite: Overwrite = False) -> None:
-        """Fields -> mesh (PLY, OBJ, GLB), rendered masks and novel views."""
+        """Fields -> mesh (PLY, OBJ, GLB) with colours and texture, rendered masks and views."""
         stage.run(Workspace(folder), asset, overwrite)
 
     return asset
@@ -117,6 +119,37 @@ def _poses() -> Callable[..., None]:
         stage.run(Workspace(folder), poses, overwrite)
 
     return poses
+
+
+def _views() -> Callable[..., None]:
+    from maquette.asset import novel
+
+    def views(folder: Folder, views: Annotated[novel.ViewsConfig, Unnamed]) -> None:
+        """Asset -> views/NAME: pictures, masks, depth (16 bits) and normals from any camera."""
+        novel.run(Workspace(folder), views)
+
+    return views
+
+
+def _align() -> Callable[..., None]:
+    from maquette.asset import compare
+    from maquette.data.jsonio import write_json
+
+    def align(
+        a: Annotated[Positional[Path], arg(metavar="A", help="A workspace, or a mesh file in metres.")],
+        b: Annotated[Positional[Path], arg(metavar="B", help="Another one, of the same object.")],
+        to: Annotated[Path | None, arg(metavar="FILE", help="Write b_from_a and its error here, as JSON.")] = None,
+        scale: Annotated[
+            Literal["auto", "free", "fixed"], arg(help="auto: free where one of the two is not metric.")
+        ] = "auto",
+    ) -> None:
+        """Two assets of one object -> b_from_a, the transform that lays A on B."""
+        found = compare.align_paths(a, b, None if scale == "auto" else scale == "free")
+        print(compare.describe(found))
+        if to is not None:
+            write_json(to, found)
+
+    return align
 
 
 def _scores() -> Callable[..., None]:

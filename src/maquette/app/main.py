@@ -22,9 +22,11 @@ COMMANDS = {
     "cameras": "photos, a video or a posed capture -> cameras, sparse points, the object's sphere",
     "masks": "cameras -> a foreground mask and a cluster map per photo",
     "fields": "masks -> decomposed fields: the object's surface, and everything else",
-    "asset": "fields -> mesh, exports, rendered masks and views",
+    "asset": "fields -> mesh, texture, exports, rendered masks and views",
     "estimator": "asset -> a network trained to recognise the object's surface in a photo",
     "poses": "photos + estimator -> where the object is in each",
+    "views": "asset -> pictures, masks, depth and normals from any camera",
+    "align": "two assets of one object -> the transform that lays one on the other",
     "scores": "predictions + truth -> numbers",
     "bench": "a published protocol (lmo, dtu) on the data that are there -> one table beside the papers'",
     "report": "everything a workspace holds -> report.html",
@@ -35,7 +37,7 @@ COMMANDS = {
 _GROUPS = (
     ("everything at once", ("demo", "run")),
     ("stages, one after the other", ("cameras", "masks", "fields", "asset", "estimator")),
-    ("using and judging the result", ("poses", "scores", "bench", "report", "export")),
+    ("using and judging the result", ("poses", "views", "align", "scores", "bench", "report", "export")),
     ("making photos", ("studio",)),
 )
 

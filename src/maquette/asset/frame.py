@@ -25,6 +25,12 @@ def object_frame(
     return turned
 
 
+def scaled_to(obj_from_world: Matrix4, vertices_world: Float[np.ndarray, "vertex 3"], size: float) -> Matrix4:
+    """The same frame, its unit chosen so that the longest side of the mesh's box along the axes is `size`."""
+    extent = float(np.ptp(apply(obj_from_world, vertices_world), axis=0).max())
+    return np.diag([size / extent] * 3 + [1.0]) @ obj_from_world
+
+
 def _longer_side(hull: Float[np.ndarray, "corner 2"]) -> float:
     """Direction of the longer side of the rectangle of least area around a convex polygon."""
     edges = np.roll(hull, -1, axis=0) - hull

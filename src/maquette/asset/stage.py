@@ -1,38 +1,55 @@
-"""The stage `asset`: trained fields in, the object's mesh, frame, exports, rendered masks and views out."""
+"""The stage `asset`: trained fields in, the object's mesh, texture, frame, exports and renders out."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
+from torch import Tensor
 
-from maquette.asset.colours import Photo, colours_from_photos
-from maquette.asset.export import export_mesh
-from maquette.asset.frame import object_frame
-from maquette.asset.isosurface import Distance, extract, own_component, sample_grid
-from maquette.data.captures import load_capture, load_ignored
+from maquette.asset.atlas import make_atlas
+from maquette.asset.band import above, within_sphere
+from maquette.asset.components import neighbours, topology
+from maquette.asset.export import Finished, export_mesh
+from maquette.asset.frame import object_frame, scaled_to
+from maquette.asset.isosurface import Surface
+from maquette.asset.looks import Looks, Photo, blend, look
+from maquette.asset.photos import mask_votes, photos_to_colour_from
+from maquette.asset.renders import Renderers, render_geometry, render_photos, views_to_render
+from maquette.asset.surface import Found, find_surface
+from maquette.asset.texture import find_texels, from_field, from_photos, sharpened
+from maquette.asset.unseen import Unseen, close, steady, trim
+from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
-from maquette.data.images import read_mask, read_photo, resize_area, write_image
 from maquette.data.jsonio import read_json, read_record, write_json
-from maquette.data.progress import Stopwatch, say, track
-from maquette.data.records import Asset, Capture, MaskRecords, View
-from maquette.data.workspace import Workspace, begin_stage, hash_of
-from maquette.fields.rays import camera_rays_unit, training_camera, unit_from_cam
-from maquette.fields.render import FieldRenderer
-from maquette.fields.store import load_fields
-from maquette.geometry.camera import Camera
-from maquette.geometry.transforms import Matrix4, apply
+from maquette.data.progress import Stopwatch, say
+from maquette.data.records import Asset, Capture, View
+from maquette.data.workspace import StageFolder, Workspace, begin_stage, hash_of
+from maquette.fields.models import DecomposedField
+from maquette.fields.render import FieldRenderer, surface_colours
+from maquette.fields.store import FieldsRecord, load_fields
+from maquette.geometry.transforms import Matrix4, apply, centre_of
 from maquette.render.mesh import Mesh, MeshRenderer, diameter
 
 
 @dataclass(frozen=True)
 class AssetConfig:
-    """The mesh and what is rendered."""
+    """The mesh, its texture and what is rendered."""
 
-    resolution: int = 224
-    """Vertices a side of the marching-cubes grid over the object sphere."""
+    resolution: int = 512
+    """Cells a side of the marching-cubes grid over the object sphere."""
+    closing: int = 2
+    """Tunnels and slits up to twice as many cells wide are filled (0 to 2)."""
+    faces: int = 100_000
+    """The mesh is simplified to this many faces; 0 leaves it as it is."""
+    unseen: Unseen = "close"
+    """Surface that no photo shows: kept as the fields guess it, closed smoothly, or trimmed away."""
+    texture: Literal["photos", "field"] = "photos"
+    """Where the texture's colours come from."""
+    texture_size: int = 2048
+    """Texels a side of the texture."""
     sections: int = 40
     """Sections a ray in rendered views."""
     views: int = 6
@@ -47,12 +64,23 @@ class AssetResult:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """The surface in the unit frame after what was unseen was dealt with, and what photos show of it."""
+
+    surface: Surface
+    mesh_world: Mesh
+    looks: Looks
+    unseen: float
+
+
 def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> AssetResult:
     """Make the object's mesh and renders from a workspace's fields, or find them made.
 
     Raises InputError where the fields hold no surface.
     """
     watch = Stopwatch()
+    check_options(request)
     capture = load_capture(workspace)
     workspace.require("fields", "fields.json", "fields.safetensors")
     # The checkpoint's own files, not its metrics, decide whether the asset is still the same.
@@ -63,151 +91,144 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
         say(f"asset: complete in {stage.final}")
         return AssetResult(stage.final, mesh_asset, 0, 0.0)
     field, grids, record = load_fields(workspace.fields)
-    say(f"asset: surface on a {request.resolution}^3 grid")
     floor = None if record.floor is None else torch.tensor(record.floor)
-    grid = sample_grid(_above(field.foreground.sdf, floor), request.resolution)
+    say(f"asset: surface on a grid of {request.resolution}^3, where it is")
+    found = _surface(workspace, capture, field, floor, request)
+    fields = FieldRenderer(field, grids, record.inv_s, request.sections, found.gate, floor)
+    renderers = Renderers(fields, MeshRenderer(_mesh(found.surface)))
+    whole = views_to_render(capture, request.views)
+    masks = render_photos(capture, whole, renderers, record.object_pixels, stage.partial)
+    photos = photos_to_colour_from(workspace, capture, masks, round(0.7 * request.texture_size))
+    shape = _shape(capture, found.surface, photos, request)
+    asset, finished = _finish(workspace, capture, stage, shape, photos, field, request)
+    export_mesh(stage.partial, finished, "m" if asset.metric else "sphere radius")
+    write_json(stage.partial / "asset.json", asset)
+    _render_geometry(capture, whole, finished, asset, record, stage.partial)
+    stage.commit(watch.seconds)
+    _report(asset, finished, watch.seconds)
+    return AssetResult(stage.final, asset, len(finished.vertices), watch.seconds)
+
+
+def check_options(request: AssetConfig) -> None:
+    """Raises InputError for options that cannot be."""
+    if not 16 <= request.resolution <= 2048:
+        raise InputError(f"--resolution must be from 16 to 2048, got {request.resolution}")
+    if not 0 <= request.closing <= 2:
+        raise InputError(f"--closing must be 0, 1 or 2 cells, got {request.closing}")
+    if request.faces < 0 or 0 < request.faces < 100:
+        raise InputError(f"--faces must be at least 100, or 0 for all of them, got {request.faces}")
+    if not 64 <= request.texture_size <= 16384:
+        raise InputError(f"--texture-size must be from 64 to 16384, got {request.texture_size}")
+    if request.views < 0:
+        raise InputError(f"--views must not be negative, got {request.views}")
+
+
+def _surface(
+    workspace: Workspace,
+    capture: Capture,
+    field: DecomposedField,
+    floor: Float[Tensor, "4"] | None,
+    request: AssetConfig,
+) -> Found:
     try:
-        keep = own_component(grid, _mask_votes(workspace, capture, request.resolution))
-        vertices_unit, faces = extract(grid, keep)
+        return find_surface(
+            within_sphere(above(field.foreground.sdf, floor)),
+            lambda points: mask_votes(workspace, capture, points),
+            request.resolution,
+            request.closing,
+            request.faces,
+        )
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"the fields in {workspace.fields} hold no object ({error}). Look at masks/coarse and at "
             "fields/metrics.jsonl (foreground near 0?); mark the object with --box or train longer."
         ) from None
-    gate = _surface_band(keep)
-    renderer = FieldRenderer(field, grids, record.inv_s, request.sections, gate, floor)
-    mesh_unit = MeshRenderer(Mesh(torch.as_tensor(vertices_unit).float(), torch.as_tensor(faces).int()))
-    masks = _render(capture, renderer, mesh_unit, record.object_pixels, request, stage.partial)
-    vertices_world = apply(capture.sphere.world_from_unit, vertices_unit)
-    mesh_world = Mesh(torch.as_tensor(vertices_world).float(), mesh_unit.mesh.faces)
-    colours, seen_by = colours_from_photos(mesh_world, _photos(workspace, capture, masks))
-    obj_from_world = _kept_frame(workspace, stage.partial) or _frame(capture, vertices_world)
-    vertices = apply(obj_from_world, vertices_world)
-    mesh = Mesh(torch.as_tensor(vertices).float(), mesh_world.faces, colours)
-    export_mesh(stage.partial, mesh)
-    size = tuple(float(x) for x in np.ptp(vertices, axis=0))
-    asset = Asset(obj_from_world, capture.metric, diameter(vertices), (size[0], size[1], size[2]))
-    write_json(stage.partial / "asset.json", asset)
-    stage.commit(watch.seconds)
-    unseen = float((seen_by == 0).float().mean())
-    unit = "m" if asset.metric else "sphere radii"
-    say(
-        f"asset: {len(vertices):,} vertices, {' x '.join(f'{x:.4g}' for x in size)} {unit}, "
-        f"{unseen:.0%} seen by no photo, {watch.seconds:.0f} s"
-    )
-    return AssetResult(stage.final, asset, len(vertices), watch.seconds)
 
 
-def _above(distance: Distance, floor: torch.Tensor | None) -> Distance:
-    """A distance cut off at the supporting plane."""
-    if floor is None:
-        return distance
-    return lambda points: torch.maximum(distance(points), -(points @ floor[:3] + floor[3]))
+def _shape(capture: Capture, surface: Surface, photos: list[Photo], request: AssetConfig) -> _Shape:
+    """What photos see of the surface; then the unseen rest kept, closed or trimmed."""
+    mesh_world, looks = _looked_at(capture, surface, photos)
+    seen = steady((looks.seen_by > 0).numpy(), surface[1])
+    unseen = _share_of_area(mesh_world, ~seen)
+    if request.unseen != "keep" and seen.any() and not seen.all():
+        surface = close(surface, seen) if request.unseen == "close" else trim(surface, seen)
+        mesh_world, looks = _looked_at(capture, surface, photos)
+    return _Shape(surface, mesh_world, looks, unseen)
 
 
-def _surface_band(keep: Bool[np.ndarray, "side side side"]) -> Float[torch.Tensor, "side side side"]:
-    """The own component's inside and a margin around it: where the foreground can have any opacity."""
-    solid = torch.as_tensor(keep)[None, None].float()
-    return torch.nn.functional.max_pool3d(solid, 7, 1, 3)[0, 0]
+def _looked_at(capture: Capture, surface: Surface, photos: list[Photo]) -> tuple[Mesh, Looks]:
+    mesh_world = _mesh((apply(capture.sphere.world_from_unit, surface[0]), surface[1]))
+    return mesh_world, look(mesh_world, photos, neighbours(surface[1], len(surface[0])))
 
 
-def _mask_votes(workspace: Workspace, capture: Capture, side: int) -> Float[np.ndarray, "side side side"]:
-    """Per voxel, the share of learnt photos whose coarse mask holds its centre; coarse, then enlarged."""
-    small = 56
-    axis = np.linspace(-1, 1, small)
-    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    points_world = apply(capture.sphere.world_from_unit, points)
-    votes = np.zeros(len(points))
-    for view in capture.learnt:
-        mask = read_mask(workspace.coarse_mask(view.name))
-        xy = view.camera.resized(mask.shape[1], mask.shape[0]).project(apply(view.cam_from_world, points_world))
-        column, row = (np.nan_to_num(xy, nan=-1.0)).astype(int).T
-        inside = (column >= 0) & (row >= 0) & (column < mask.shape[1]) & (row < mask.shape[0])
-        votes[inside] += mask[row[inside], column[inside]]
-    cube = torch.as_tensor(votes.reshape(1, 1, small, small, small) / len(capture.learnt)).float()
-    return torch.nn.functional.interpolate(cube, (side,) * 3, mode="trilinear", align_corners=True)[0, 0].numpy()
-
-
-def _render(
+def _finish(
+    workspace: Workspace,
     capture: Capture,
-    renderer: FieldRenderer,
-    mesh_unit: MeshRenderer,
-    object_pixels: int,
+    stage: StageFolder,
+    shape: _Shape,
+    photos: list[Photo],
+    field: DecomposedField,
     request: AssetConfig,
-    partial: Path,
-) -> dict[str, Float[np.ndarray, "height width"]]:
-    """Whole views of the held-out photos (or of a few, where none are), and masks of all.
-
-    In a photo that is rendered whole the mask is the fields' visible foreground weight; in the others it is
-    the mesh's silhouette where the background field does not stand in front of it, a hundred times cheaper.
-    """
-    whole = capture.held_out or capture.learnt[:: max(1, len(capture.learnt) // max(1, request.views))]
-    names = {view.name for view in whole}
-    kinds = ("all", "object", "background")
-    for kind in kinds:
-        (partial / "views" / kind).mkdir(parents=True)
-    (partial / "masks").mkdir()
-    masks = {}
-    for view in track(capture.views, "views", len(capture.views)):
-        camera, pose = training_camera(view, capture.sphere, object_pixels), unit_from_cam(view, capture.sphere)
-        stem = f"{Path(view.name).stem}.png"
-        if view.name in names:
-            images = renderer.images(camera, pose)
-            masks[view.name] = images.mask
-            for kind, image in zip(kinds, (images.everything, images.object_rgba, images.background), strict=True):
-                write_image(partial / "views" / kind / stem, _bytes(image))
-        else:
-            masks[view.name] = _silhouette(
-                mesh_unit, renderer, camera, pose, capture.sphere.box_in(camera, view.cam_from_world)
-            )
-        write_image(partial / "masks" / stem, _bytes(masks[view.name]))
-    return masks
-
-
-def _silhouette(
-    mesh_unit: MeshRenderer,
-    renderer: FieldRenderer,
-    camera: Camera,
-    unit_from_cam: Matrix4,
-    box: tuple[float, float, float, float] | None,
-) -> Float[np.ndarray, "height width"]:
-    """Share of each pixel that shows the object, from 2 x 2 rays; `box` is the sphere's outline."""
-    mask = np.zeros((camera.height, camera.width), np.float32)
-    if box is None:
-        return mask
-    x0, y0 = (int(np.clip(np.floor(v), 0, end)) for v, end in ((box[0], camera.width), (box[1], camera.height)))
-    x1, y1 = (int(np.clip(np.ceil(v), 0, end)) for v, end in ((box[2], camera.width), (box[3], camera.height)))
-    if x1 <= x0 or y1 <= y0:
-        return mask
-    fine = camera.cropped(float(x0), float(y0), x1 - x0, y1 - y0).resized(2 * (x1 - x0), 2 * (y1 - y0))
-    rays = camera_rays_unit(fine, unit_from_cam, fine.pixel_grid().reshape(-1, 2))
-    distance = mesh_unit.cast(rays.origins, rays.directions).distance
-    hit = torch.isfinite(distance).nonzero()[:, 0]
-    shown = torch.zeros(len(distance))
-    for part in hit.split(65536):
-        shown[part] = (~renderer.hidden(rays[part], distance[part])).float()
-    mask[y0:y1, x0:x1] = shown.reshape(y1 - y0, 2, x1 - x0, 2).mean((1, 3)).numpy()
-    return mask
+) -> tuple[Asset, Finished]:
+    """The mesh in its own frame with colours, atlas and texture."""
+    faces = shape.surface[1]
+    vertices_world = apply(capture.sphere.world_from_unit, shape.surface[0])
+    kept = _kept_frame(workspace)
+    obj_from_world = _frame(capture, vertices_world) if kept is None else kept
+    if capture.size is not None:
+        obj_from_world = scaled_to(obj_from_world, vertices_world, capture.size)
+    vertices = apply(obj_from_world, vertices_world)
+    colours = blend(shape.looks, shape.mesh_world.vertices)
+    atlas = make_atlas((vertices, faces), request.texture_size)
+    texels = find_texels(atlas, request.texture_size)
+    if request.texture == "field":
+        eyes = apply(
+            capture.sphere.unit_from_world, np.stack([centre_of(v.cam_from_world) for v in capture.learnt])
+        )
+        seen_from = torch.as_tensor(eyes).float()
+        texture = from_field(texels, _mesh(shape.surface), lambda p, n: surface_colours(field, p, n, seen_from))
+    else:
+        share = sharpened(shape.looks, neighbours(faces, len(vertices)))
+        texture = from_photos(texels, shape.mesh_world, photos, shape.looks, share, colours)
+    size = tuple(float(x) for x in np.ptp(vertices, axis=0))
+    state = topology(faces)
+    asset = Asset(
+        obj_from_world,
+        capture.metric,
+        diameter(vertices),
+        (size[0], size[1], size[2]),
+        watertight=state.watertight,
+        tunnels=state.tunnels,
+        unseen=round(shape.unseen, 4),
+    )
+    seen_by = shape.looks.seen_by.numpy()
+    return asset, Finished(vertices, faces, colours.double().numpy(), seen_by, atlas, texture)
 
 
-def _photos(workspace: Workspace, capture: Capture, masks: dict[str, Float[np.ndarray, "h w"]]) -> list[Photo]:
-    photos = []
-    agreement = {r.photo: r.agreement for r in read_record(workspace.masks / "masks.json", MaskRecords).photos}
-    for view in capture.learnt:
-        camera = view.camera
-        mask = resize_area(masks[view.name].astype(np.float32), camera.width, camera.height)
-        # The coarse mask knows what stands before the object; its own edge is not to be trusted to the pixel.
-        coarse = read_mask(workspace.coarse_mask(view.name)).astype(np.uint8)
-        coarse = cv2.dilate(coarse, np.ones((3, 3), np.uint8)).astype(np.float32)
-        mask = mask * (resize_area(coarse, camera.width, camera.height) if agreement[view.name] < 0.8 else 1.0)
-        ignored = load_ignored(workspace, view)
-        if ignored is not None:
-            mask = np.where(ignored, 0.0, mask).astype(np.float32)
-        photos.append(Photo(camera, view.cam_from_world, read_photo(workspace.photo(view.name)), mask))
-    return photos
+def _render_geometry(
+    capture: Capture,
+    views: tuple[View, ...],
+    finished: Finished,
+    asset: Asset,
+    record: FieldsRecord,
+    folder: Path,
+) -> None:
+    mesh = MeshRenderer(_mesh((finished.vertices, finished.faces)))
+    render_geometry(capture, views, mesh, asset, record.object_pixels, folder)
 
 
-def _kept_frame(workspace: Workspace, partial: Path) -> Matrix4 | None:
+def _mesh(surface: Surface) -> Mesh:
+    return Mesh(torch.as_tensor(surface[0]).float(), torch.as_tensor(surface[1]).int())
+
+
+def _share_of_area(mesh: Mesh, chosen: np.ndarray) -> float:
+    corners = mesh.vertices[mesh.faces.long()]
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
+    within = torch.as_tensor(chosen).float()[mesh.faces.long()].mean(-1)
+    return float((area * within).sum() / area.sum())
+
+
+def _kept_frame(workspace: Workspace) -> Matrix4 | None:
     """The frame of the asset that is replaced, where it stands on the same cameras: poses stay comparable."""
     old = workspace.asset
     if not (old / "asset.json").exists() or not (old / "inputs.json").exists():
@@ -229,5 +250,10 @@ def _mean_camera_up(views: tuple[View, ...]) -> Float[np.ndarray, "3"]:
     return up if np.linalg.norm(up) > 1e-6 else np.array([0.0, 0.0, 1.0])
 
 
-def _bytes(image: Float[np.ndarray, "height width *channel"]) -> np.ndarray:
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+def _report(asset: Asset, mesh: Finished, seconds: float) -> None:
+    unit = "m" if asset.metric else "sphere radii"
+    closed = f"watertight, {asset.tunnels} tunnels" if asset.watertight else "open"
+    say(
+        f"asset: {len(mesh.faces):,} faces, {closed}; {' x '.join(f'{x:.4g}' for x in asset.size)} {unit}; "
+        f"{asset.unseen:.0%} of it seen by no photo; {seconds:.0f} s"
+    )

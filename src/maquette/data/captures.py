@@ -9,9 +9,10 @@ from safetensors.numpy import load_file, save_file
 
 from maquette.data.images import read_mask
 from maquette.data.jsonio import read_record, write_json
-from maquette.data.records import Capture, Points, Truth, View
+from maquette.data.records import Asset, Capture, Points, Truth, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.sphere import Sphere
+from maquette.geometry.transforms import inverse, rigid, scale_of, similarity
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,27 @@ def load_ignored(workspace: Workspace, view: View) -> Bool[np.ndarray, "height w
     """The pixels of a view's undistorted photo that nothing may learn from; None where all may be used."""
     path = workspace.ignored_mask(view.name)
     return read_mask(path) if path.exists() else None
+
+
+def in_asset_metres(capture: Capture, asset: Asset) -> tuple[Capture, Asset]:
+    """Both in a world in the asset's metres, so that `obj_from_world` is rigid; unchanged where no size was given.
+
+    A size that a person gave is exact only on the finished mesh: the cameras' own metres, from sparse points, may
+    be a fifth off, and `obj_from_world` then has a scale.
+    """
+    if capture.size is None or not (capture.metric and asset.metric):
+        return capture, asset
+    scale = scale_of(asset.obj_from_world)
+    metres_from_world = similarity(scale, np.eye(3), np.zeros(3))
+    views = tuple(
+        replace(view, cam_from_world=rigid(view.cam_from_world[:3, :3], view.cam_from_world[:3, 3] * scale))
+        for view in capture.views
+    )
+    x, y, z = capture.sphere.centre
+    sphere = Sphere((x * scale, y * scale, z * scale), capture.sphere.radius * scale)
+    points = replace(capture.points, world=capture.points.world * scale)
+    moved = replace(asset, obj_from_world=asset.obj_from_world @ inverse(metres_from_world))
+    return replace(capture, views=views, sphere=sphere, points=points), moved
 
 
 def load_truth(folder: Path) -> Truth | None:

@@ -88,10 +88,11 @@ class MaskRecords:
 
 @dataclass(frozen=True)
 class Asset:
-    """asset.json: the object's frame and size.
+    """asset.json: the object's frame and size, and the state of its mesh.
 
     Lengths in metres where `metric`, else in multiples of the object sphere's radius. The obj frame has its
-    origin at the centre of the mesh's box and z along the supporting plane's normal.
+    origin at the centre of the mesh's box and z along the supporting plane's normal. `tunnels` is the genus of a
+    watertight mesh (0 for a ball, 1 for a cup with a handle); `unseen` the share of its area no photo sees.
     """
 
     obj_from_world: Matrix4
@@ -99,6 +100,9 @@ class Asset:
     diameter: float
     size: tuple[float, float, float]
     symmetries_discrete: tuple[Matrix4, ...] = ()
+    watertight: bool | None = None
+    tunnels: int | None = None
+    unseen: float | None = None
 
 
 @dataclass(frozen=True)

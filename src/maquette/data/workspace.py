@@ -104,6 +104,10 @@ class Workspace:
     def poses(self, name: str) -> Path:
         return self.root / "poses" / name
 
+    def views(self, name: str) -> Path:
+        """Novel views of the asset."""
+        return self.root / "views" / name
+
     def scores(self, name: str) -> Path:
         return self.root / "scores" / f"{name}.json"
 

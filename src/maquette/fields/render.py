@@ -4,17 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from maquette.fields.models import DecomposedField
 from maquette.fields.rays import camera_rays_unit
-from maquette.fields.sampling import CoarseGrids, Rays, sphere_span
+from maquette.fields.sampling import CoarseGrids, Rays, lookup, sphere_span
 from maquette.fields.trace import trace
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4
 
 CHUNK = 8192
+PLAIN = 0.35
+"""Sections of a ray that cannot meet the object, as a share of those of one that may: the rest is smooth."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +45,34 @@ class FieldRenderer:
     def images(self, camera: Camera, unit_from_cam: Matrix4) -> FieldImages:
         """Every pixel of a photo."""
         rays = camera_rays_unit(camera, unit_from_cam, camera.pixel_grid().reshape(-1, 2))
-        rows = []
-        for start in range(0, len(rays.origins), CHUNK):
-            traced = self._trace(rays[start : start + CHUNK])
-            alone = traced.foreground_alone
-            rows.append(
-                torch.cat(
-                    [
-                        traced.composite.colour,
-                        alone.colour / alone.foreground_weight.clamp(min=1e-3)[:, None],
-                        alone.foreground_weight[:, None],
-                        traced.background_alone.colour,
-                        traced.composite.visible_weight[:, None],
-                    ],
-                    -1,
-                )
-            )
-        image = torch.cat(rows).clamp(0, 1).reshape(camera.height, camera.width, -1).numpy()
+        image = torch.empty(len(rays.origins), 11)
+        near_object = self._meets_object(rays)
+        plain = max(8, round(PLAIN * self.sections))
+        for chosen, sections in ((near_object, self.sections), (~near_object, plain)):
+            for part in chosen.nonzero()[:, 0].split(CHUNK):
+                image[part] = self._row(rays[part], sections)
+        image = image.clamp(0, 1).reshape(camera.height, camera.width, -1).numpy()
         return FieldImages(image[..., :3], image[..., 3:7], image[..., 7:10], image[..., 10])
+
+    def _row(self, rays: Rays, sections: int) -> Float[Tensor, "ray 11"]:
+        """Everything's colour, the object's colour and coverage, the background's colour, the visible weight."""
+        traced = trace(self.field, self.grids, rays, self.inv_s, 1.0, sections, None, self.gate, self.floor)
+        alone = traced.foreground_alone
+        own = alone.foreground_weight[:, None]
+        parts = [traced.composite.colour, alone.colour / own.clamp(min=1e-3), own, traced.background_alone.colour]
+        return torch.cat([*parts, traced.composite.visible_weight[:, None]], -1)
+
+    def _meets_object(self, rays: Rays) -> Bool[Tensor, "ray"]:
+        """Rays that pass where the foreground may be; without a gate, those that meet the sphere."""
+        near, far, hit = sphere_span(rays)
+        if self.gate is None:
+            return hit
+        meets = torch.zeros_like(hit)
+        share = (torch.arange(64) + 0.5) / 64
+        for part in hit.nonzero()[:, 0].split(CHUNK):
+            length = (far - near)[part, None]
+            meets[part] = (lookup(self.gate, rays[part].at(near[part, None] + length * share)) > 0).any(-1)
+        return meets
 
     @torch.no_grad()
     def hidden(self, rays: Rays, distance: Float[Tensor, "ray"]) -> Bool[Tensor, "ray"]:
@@ -72,5 +85,21 @@ class FieldRenderer:
         optical = (density[:, :28] * length[:, None] / 32).sum(-1)
         return optical > 0.69
 
-    def _trace(self, rays: Rays):
-        return trace(self.field, self.grids, rays, self.inv_s, 1.0, self.sections, None, self.gate, self.floor)
+
+@torch.no_grad()
+def surface_colours(
+    field: DecomposedField,
+    points: Float[Tensor, "point 3"],
+    normals: Float[Tensor, "point 3"],
+    eyes: Float[Tensor, "eye 3"],
+) -> Float[Tensor, "point 3"]:
+    """sRGB of the foreground's surface, each point as that one of the eyes sees it which it faces most.
+
+    `normals` are outward unit vectors; all in the unit frame. Directions no photo was taken from are not asked for:
+    what the network says there, nothing has taught it.
+    """
+    toward = F.normalize(eyes[None] - points[:, None], dim=-1)
+    best = (toward * normals[:, None]).sum(-1).argmax(1)
+    directions = -toward[torch.arange(len(points)), best]
+    _, gradients, features = field.foreground.geometry(points)
+    return field.foreground.colour(points, F.normalize(gradients, dim=-1), directions, features)

@@ -8,14 +8,15 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import in_asset_metres, load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import BopResult, write_results
 from maquette.data.images import list_photos, read_photo, write_image
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
-from maquette.data.records import PoseEstimate
+from maquette.data.records import Asset, Capture, PoseEstimate
 from maquette.data.workspace import Workspace, begin_stage
+from maquette.geometry.transforms import Matrix4
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.boxes import Box, clip_box, read_boxes
 from maquette.poses.depth import check_metric, depth_beside, lift_to_depth
@@ -101,7 +102,7 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
         check_metric(finder)
     capture = load_capture(workspace) if (workspace.cameras / "cameras.json").exists() else None
     source = find_camera(workspace, capture, request.camera)
-    known = know(request.box_from, capture, object_frame(workspace, sources)) if request.box_from else None
+    known = _knowledge(workspace, request.box_from, capture, object_frame(workspace, sources))
     boxes, box_source = _boxes(request, photos, source, known, finder.renderer.mesh)
     placements = known.placements if known else {}
     overlays = stage.partial / "overlays"
@@ -153,6 +154,18 @@ def _inputs(workspace: Workspace, request: PosesConfig, sources: Sources) -> dic
             "known_truth": request.box_from / "truth.json",
         }
     return inputs
+
+
+def _knowledge(
+    workspace: Workspace, box_from: Path | None, capture: Capture | None, obj_from_world: Matrix4 | None
+) -> Knowledge | None:
+    if box_from is None:
+        return None
+    record = workspace.asset / "asset.json"
+    if capture is not None and obj_from_world is not None and record.exists():
+        capture, asset = in_asset_metres(capture, read_record(record, Asset))
+        obj_from_world = asset.obj_from_world
+    return know(box_from, capture, obj_from_world)
 
 
 def _boxes(

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import trimesh
 
-from maquette.data.captures import load_capture, load_truth, save_truth
+from maquette.data.captures import in_asset_metres, load_capture, load_truth, save_truth
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import BopResult
 from maquette.data.formats.camera_json import write_camera
@@ -115,6 +115,7 @@ def results_of(workspace: Workspace, data: BopFolder, obj_id: int) -> list[BopRe
     asset = read_record(workspace.asset / "asset.json", Asset)
     if truth is None or truth.world_from_obj is None:
         raise InputError(f"{workspace.truth} holds no truth to align with; remove {workspace.root} and run again")
+    capture, asset = in_asset_metres(capture, asset)
     alignment = align_to(capture, truth.views, truth.metric, [], "the given poses")
     truth_from_obj = truth_from_obj_by(truth.world_from_obj, alignment, asset)
     scenes = {photo.path.name: photo for photo in data.photos}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from maquette.data.captures import load_capture, load_truth
+from maquette.data.captures import in_asset_metres, load_capture, load_truth
 from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.progress import say
 from maquette.data.records import Asset
@@ -43,6 +43,8 @@ def run(workspace: Workspace, request: ScoresConfig, overwrite: bool = True) -> 
     own = load_truth(workspace.truth)
     record = workspace.asset / "asset.json"
     asset = read_record(record, Asset) if record.exists() else None
+    if asset is not None:
+        capture, asset = in_asset_metres(capture, asset)
     alignment = None
     if own is not None and own.views:
         alignment = align_to(capture, own.views, own.metric, notes, "the capture's truth")

@@ -1,0 +1,87 @@
+"""Two assets of one object laid on each other: `maquette align A B`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from maquette.data.errors import InputError
+from maquette.data.jsonio import read_record
+from maquette.data.records import Asset
+from maquette.data.workspace import Workspace
+from maquette.geometry.register import Cloud, register
+from maquette.geometry.transforms import Matrix4, rotation_angle, rotation_of, scale_of
+from maquette.kernels.closest import distance_to_mesh
+from maquette.render.mesh import Mesh, load_mesh
+
+
+@dataclass(frozen=True)
+class AssetAlignment:
+    """`b_from_a`, and the root mean square distance of the surfaces then, both ways, in b's unit."""
+
+    b_from_a: Matrix4
+    rms: float
+    rms_over_diameter: float
+    scale: float
+    rotation_deg: float
+
+
+def align_assets(a: Mesh, b: Mesh, with_scale: bool, seed: int = 0, points: int = 4000) -> AssetAlignment:
+    """The similarity (rigid where not `with_scale`) that lays mesh a on mesh b, from any relative position.
+
+    The meshes are of one object, each nearly whole. Colours decide between the turns of a symmetric shape where
+    both have them.
+    """
+    rng = np.random.default_rng(seed)
+    found = register(_cloud(a, points, rng), _cloud(b, points, rng), with_scale, rng).b_from_a
+    moved = a.transformed(found)
+    there = distance_to_mesh(moved.sample(points, rng), b.vertices, b.faces).double()
+    back = distance_to_mesh(b.sample(points, rng), moved.vertices, moved.faces).double()
+    rms = float((0.5 * ((there**2).mean() + (back**2).mean())).sqrt())
+    angle = float(np.degrees(rotation_angle(rotation_of(found))))
+    return AssetAlignment(found, rms, rms / b.diameter, scale_of(found), angle)
+
+
+def align_paths(path_a: Path, path_b: Path, scale_free: bool | None = None) -> AssetAlignment:
+    """The same for workspaces or mesh files. The scale is free where one of them is not metric, unless told.
+
+    Raises InputError where there is no mesh.
+    """
+    (a, metric_a), (b, metric_b) = _mesh_at(path_a), _mesh_at(path_b)
+    with_scale = not (metric_a and metric_b) if scale_free is None else scale_free
+    return align_assets(a, b, with_scale)
+
+
+def describe(found: AssetAlignment) -> str:
+    """The transform, row by row, and how well it fits."""
+    rows = "\n".join("  " + " ".join(f"{value: .6f}" for value in row) for row in found.b_from_a)
+    return (
+        f"b_from_a:\n{rows}\nscale {found.scale:.6g}, turn {found.rotation_deg:.3f} degrees; surfaces "
+        f"{found.rms:.4g} apart (root mean square), {found.rms_over_diameter:.2%} of the diameter"
+    )
+
+
+def _mesh_at(path: Path) -> tuple[Mesh, bool]:
+    """A workspace's mesh and whether it is metric; a mesh file is taken to be in metres."""
+    if not path.exists():
+        raise InputError(f"{path} is missing: expected a workspace or a mesh file (.ply, .obj, .glb)")
+    if path.is_file():
+        return load_mesh(path), True
+    folder = Workspace(path).require("asset", "asset.json", "mesh.ply")
+    return load_mesh(folder / "mesh.ply"), read_record(folder / "asset.json", Asset).metric
+
+
+def _cloud(mesh: Mesh, count: int, rng: np.random.Generator) -> Cloud:
+    """Points by area with their faces' normals and, if the mesh has vertex colours, their colours."""
+    corners = mesh.vertices[mesh.faces.long()].double()
+    across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = across.norm(dim=-1).numpy()
+    face = rng.choice(len(area), count, p=area / area.sum())
+    weights = rng.dirichlet((1.0, 1.0, 1.0), count)
+    points = np.einsum("pc,pcd->pd", weights, corners.numpy()[face])
+    normals = (across / across.norm(dim=-1, keepdim=True).clamp(min=1e-30)).numpy()[face]
+    colours = None
+    if mesh.colours is not None:
+        colours = np.einsum("pc,pcd->pd", weights, mesh.colours[mesh.faces.long()].double().numpy()[face])
+    return Cloud(points, normals, colours)

@@ -1,0 +1,82 @@
+"""What the stage reads of photos and masks: photos to take colours from, and how far a place is in the masks."""
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import map_coordinates
+
+from maquette.asset.looks import Photo, trusted
+from maquette.data.captures import load_ignored
+from maquette.data.images import read_mask, read_photo, resize_area
+from maquette.data.jsonio import read_record
+from maquette.data.records import Capture, MaskRecords, View
+from maquette.data.workspace import Workspace
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import apply
+
+Masks = dict[str, Float[np.ndarray, "height width"]]
+
+
+def photos_to_colour_from(workspace: Workspace, capture: Capture, masks: Masks, across: int) -> list[Photo]:
+    """The learnt photos, cut to the object's sphere, with the masks rendered for them, edges taken back.
+
+    None is finer than `across` pixels over the sphere.
+    """
+    photos = []
+    agreement = {r.photo: r.agreement for r in read_record(workspace.masks / "masks.json", MaskRecords).photos}
+    for view in capture.learnt:
+        camera = _shrunk(view, capture, across)
+        size = camera.width, camera.height
+        mask = resize_area(masks[view.name].astype(np.float32), *size)
+        if agreement.get(view.name, 1.0) < 0.8:
+            # Something stands before the object. The coarse mask's own edge is not to be trusted to the pixel.
+            coarse = read_mask(workspace.coarse_mask(view.name)).astype(np.uint8)
+            coarse = cv2.dilate(coarse, np.ones((3, 3), np.uint8)).astype(np.float32)
+            mask = mask * resize_area(coarse, *size)
+        ignored = load_ignored(workspace, view)
+        if ignored is not None:
+            mask = np.where(resize_area(ignored.astype(np.float32), *size) > 0, 0.0, mask)
+        pixels = resize_area(read_photo(workspace.photo(view.name)), *size)
+        x0, y0, x1, y1 = _window(capture.sphere.box_in(camera, view.cam_from_world), camera)
+        window, inner = camera.cropped(x0, y0, x1 - x0, y1 - y0), (slice(y0, y1), slice(x0, x1))
+        photo = Photo(window, view.cam_from_world, pixels[inner].copy(), mask[inner].astype(np.float32))
+        photos.append(trusted(photo))
+    return photos
+
+
+def _shrunk(view: View, capture: Capture, across: int) -> Camera:
+    """The camera of the photo shrunk until the sphere is `across` pixels wide; never enlarged."""
+    box = capture.sphere.box_in(view.camera, view.cam_from_world)
+    wide = max(box[2] - box[0], box[3] - box[1]) if box else max(view.camera.width, view.camera.height)
+    factor = min(1.0, across / wide)
+    return view.camera.resized(
+        max(1, round(view.camera.width * factor)), max(1, round(view.camera.height * factor))
+    )
+
+
+def _window(box: tuple[float, float, float, float] | None, camera: Camera) -> tuple[int, int, int, int]:
+    """The sphere's outline cut to the photo; the whole photo where it has none or lies outside."""
+    if box is None:
+        return 0, 0, camera.width, camera.height
+    x0, x1 = (int(np.clip(v, 0, camera.width)) for v in (np.floor(box[0]), np.ceil(box[2])))
+    y0, y1 = (int(np.clip(v, 0, camera.height)) for v in (np.floor(box[1]), np.ceil(box[3])))
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else (0, 0, camera.width, camera.height)
+
+
+def mask_votes(
+    workspace: Workspace, capture: Capture, points_unit: Float[np.ndarray, "point 3"], side: int = 56
+) -> Float[np.ndarray, "point"]:
+    """Per point of the unit cube, the share of learnt photos whose coarse mask holds it; from a grid of side^3."""
+    axis = np.linspace(-1, 1, side)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    grid_world = apply(capture.sphere.world_from_unit, grid)
+    votes = np.zeros(len(grid))
+    for view in capture.learnt:
+        mask = read_mask(workspace.coarse_mask(view.name))
+        xy = view.camera.resized(mask.shape[1], mask.shape[0]).project(apply(view.cam_from_world, grid_world))
+        column, row = np.nan_to_num(xy, nan=-1.0).clip(-1, 1e6).astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < mask.shape[1]) & (row < mask.shape[0])
+        votes[inside] += mask[row[inside], column[inside]]
+    places = (points_unit.T + 1) * 0.5 * (side - 1)
+    cube = votes.reshape(side, side, side) / len(capture.learnt)
+    return np.asarray(map_coordinates(cube, places, order=1, mode="nearest"))
