@@ -1,6 +1,6 @@
 """The stage `asset`: trained fields in, the object's mesh, frame, exports, rendered masks and views out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,7 @@ from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
 from maquette.data.records import Asset, Capture, MaskRecords, View
 from maquette.data.workspace import Workspace, begin_stage, hash_of
+from maquette.fields.noise import Noise
 from maquette.fields.rays import camera_rays_unit, training_camera, unit_from_cam
 from maquette.fields.render import FieldRenderer
 from maquette.fields.store import load_fields
@@ -63,11 +64,12 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
         say(f"asset: complete in {stage.final}")
         return AssetResult(stage.final, mesh_asset, 0, 0.0)
     field, grids, record = load_fields(workspace.fields)
+    capture = replace(capture, sphere=record.sphere)
     say(f"asset: surface on a {request.resolution}^3 grid")
     floor = None if record.floor is None else torch.tensor(record.floor)
-    grid = sample_grid(_above(field.foreground.sdf, floor), request.resolution)
+    grid = sample_grid(_above(field.distance, floor), request.resolution)
     try:
-        keep = own_component(grid, _mask_votes(workspace, capture, request.resolution))
+        keep = own_component(grid, _mask_votes(workspace, capture, request.resolution, record.noise))
         vertices_unit, faces = extract(grid, keep)
     except (ValueError, RuntimeError) as error:
         raise InputError(
@@ -80,7 +82,7 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
     masks = _render(capture, renderer, mesh_unit, record.object_pixels, request, stage.partial)
     vertices_world = apply(capture.sphere.world_from_unit, vertices_unit)
     mesh_world = Mesh(torch.as_tensor(vertices_world).float(), mesh_unit.mesh.faces)
-    colours, seen_by = colours_from_photos(mesh_world, _photos(workspace, capture, masks))
+    colours, seen_by = colours_from_photos(mesh_world, _photos(workspace, capture, masks, record.noise))
     obj_from_world = _kept_frame(workspace, stage.partial) or _frame(capture, vertices_world)
     vertices = apply(obj_from_world, vertices_world)
     mesh = Mesh(torch.as_tensor(vertices).float(), mesh_world.faces, colours)
@@ -111,7 +113,9 @@ def _surface_band(keep: Bool[np.ndarray, "side side side"]) -> Float[torch.Tenso
     return torch.nn.functional.max_pool3d(solid, 7, 1, 3)[0, 0]
 
 
-def _mask_votes(workspace: Workspace, capture: Capture, side: int) -> Float[np.ndarray, "side side side"]:
+def _mask_votes(
+    workspace: Workspace, capture: Capture, side: int, noise: Noise
+) -> Float[np.ndarray, "side side side"]:
     """Per voxel, the share of learnt photos whose coarse mask holds its centre; coarse, then enlarged."""
     small = 56
     axis = np.linspace(-1, 1, small)
@@ -119,7 +123,7 @@ def _mask_votes(workspace: Workspace, capture: Capture, side: int) -> Float[np.n
     points_world = apply(capture.sphere.world_from_unit, points)
     votes = np.zeros(len(points))
     for view in capture.learnt:
-        mask = read_mask(workspace.coarse_mask(view.name))
+        mask = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name)
         xy = view.camera.resized(mask.shape[1], mask.shape[0]).project(apply(view.cam_from_world, points_world))
         column, row = (np.nan_to_num(xy, nan=-1.0)).astype(int).T
         inside = (column >= 0) & (row >= 0) & (column < mask.shape[1]) & (row < mask.shape[0])
@@ -190,14 +194,16 @@ def _silhouette(
     return mask
 
 
-def _photos(workspace: Workspace, capture: Capture, masks: dict[str, Float[np.ndarray, "h w"]]) -> list[Photo]:
+def _photos(
+    workspace: Workspace, capture: Capture, masks: dict[str, Float[np.ndarray, "h w"]], noise: Noise
+) -> list[Photo]:
     photos = []
     agreement = {r.photo: r.agreement for r in read_record(workspace.masks / "masks.json", MaskRecords).photos}
     for view in capture.learnt:
         camera = view.camera
         mask = resize_area(masks[view.name].astype(np.float32), camera.width, camera.height)
         # The coarse mask knows what stands before the object; its own edge is not to be trusted to the pixel.
-        coarse = read_mask(workspace.coarse_mask(view.name)).astype(np.uint8)
+        coarse = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name).astype(np.uint8)
         coarse = cv2.dilate(coarse, np.ones((3, 3), np.uint8)).astype(np.float32)
         mask = mask * (resize_area(coarse, camera.width, camera.height) if agreement[view.name] < 0.8 else 1.0)
         photos.append(Photo(camera, view.cam_from_world, read_photo(workspace.photo(view.name)), mask))

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from maquette.fields.models import DecomposedField
+from maquette.fields.neus_samples import NeusSamples
 from maquette.fields.rays import camera_rays_unit
 from maquette.fields.sampling import CoarseGrids, Rays, sphere_span
 from maquette.fields.trace import trace
@@ -32,7 +33,7 @@ class FieldRenderer:
     """Trained fields with what is needed to render them; memory is bounded by `CHUNK` rays at a time."""
 
     field: DecomposedField
-    grids: CoarseGrids
+    grids: CoarseGrids | NeusSamples
     inv_s: float
     sections: int
     gate: Float[Tensor, "a b c"] | None = None

@@ -1,19 +1,22 @@
 """The stage `fields`: coarse masks and photos in, two trained fields out. The training loop is `training.train`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maquette.data.captures import load_capture
-from maquette.data.checkpoints import save_tensors
-from maquette.data.jsonio import write_json
+from maquette.data.errors import InputError
 from maquette.data.progress import Stopwatch, say
+from maquette.data.records import Capture
 from maquette.data.workspace import Workspace, begin_stage
 from maquette.fields.config import FieldsConfig
 from maquette.fields.metrics import last_psnr
-from maquette.fields.photos import floor_plane, object_points, training_photos
+from maquette.fields.mlp import POSITION_BANDS
+from maquette.fields.noise import perturbed_sphere
+from maquette.fields.photos import floor_plane, noise_of, object_points, training_photos
 from maquette.fields.rays import RayBank
-from maquette.fields.store import FieldsRecord
+from maquette.fields.store import FieldsRecord, save_fields
 from maquette.fields.training import train
+from maquette.geometry.sphere import Sphere
 
 __all__ = ["FieldsConfig", "FieldsResult", "run"]
 
@@ -33,6 +36,7 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     Raises InputError where masks are missing or empty, or where training diverges.
     """
     watch = Stopwatch()
+    _check(request)
     capture = load_capture(workspace)
     workspace.require("masks", "masks.json")
     inputs = {"cameras": workspace.cameras, "masks": workspace.masks}
@@ -40,27 +44,58 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     if stage.complete:
         say(f"fields: complete in {stage.final}")
         return FieldsResult(stage.final, last_psnr(stage.final), 0.0)
+    capture = replace(capture, sphere=_sphere(capture, request))
     photos = training_photos(workspace, capture, request)
-    bank = RayBank(photos, object_points(workspace, capture))
-    floor = floor_plane(capture)
+    bank = RayBank(photos, object_points(workspace, capture, noise_of(request)))
+    floor = floor_plane(capture) if request.plane == "on" else None
     say(f"fields: {request.steps} steps of {request.rays} rays from {len(photos)} photos")
-    trained, grids = train(bank, floor, request, stage.partial, watch)
-    notes = FieldsRecord(
+    if request.kind == "mlp":
+        say("fields: these are the paper's own networks: hours on a large GPU, weeks on a CPU")
+    trained = train(bank, floor, request, stage.partial, watch)
+    record = FieldsRecord(
         capture.sphere,
         request.shapes,
-        request.sharpness.last,
+        trained.inv_s,
         request.sections,
         request.object_pixels,
         None if floor is None else tuple(floor.tolist()),
+        request.kind,
+        request.composition,
+        request.head,
+        bank.channels,
+        noise_of(request),
     )
-    save_tensors(
-        stage.partial / "fields.safetensors",
-        {f"field.{k}": v for k, v in trained.state_dict().items()}
-        | {f"grids.{k}": v for k, v in grids.state_dict().items()},
-    )
-    write_json(stage.partial / "fields.json", notes)
+    save_fields(stage.partial, trained.field, trained.grids, record)
     (stage.partial / "training.safetensors").unlink(missing_ok=True)
     stage.commit(watch.seconds, seed=request.seed)
     psnr = last_psnr(stage.final)
     say(f"fields: PSNR {psnr:.1f} dB on training rays, {watch.seconds:.0f} s")
     return FieldsResult(stage.final, psnr, watch.seconds)
+
+
+def _sphere(capture: Capture, request: FieldsConfig) -> Sphere:
+    return perturbed_sphere(capture.sphere, request.sphere_scale, request.sphere_offset, request.seed)
+
+
+def _check(request: FieldsConfig) -> None:
+    """Raises InputError for options that cannot be, or that contradict each other."""
+    for name in ("mask_noise", "label_noise"):
+        if not 0 <= getattr(request, name) <= 1:
+            raise InputError(
+                f"--fields.{name.replace('_', '-')} {getattr(request, name)} is not a share: expected 0 to 1."
+            )
+    if not 0 < request.spoil <= 1:
+        raise InputError(f"--fields.spoil {request.spoil} is not an IoU: expected above 0, at most 1 (no blobs).")
+    if request.sphere_scale <= 0:
+        raise InputError(f"--fields.sphere-scale {request.sphere_scale} leaves no sphere: expected above 0.")
+    if request.head != "none" and request.composition != "max":
+        raise InputError(
+            f"--fields.head {request.head} is one radiance field: there is nothing for --fields.composition "
+            f"{request.composition} to compose. Leave one of the two out."
+        )
+    code = 3 + 6 * POSITION_BANDS
+    if request.kind == "mlp" and (request.shapes.mlp.width <= code or request.shapes.mlp.depth < 2):
+        raise InputError(
+            f"--fields.shapes.mlp of width {request.shapes.mlp.width} and depth {request.shapes.mlp.depth} cannot "
+            f"take its input in again halfway: expected a width above {code} and a depth of at least 2."
+        )

@@ -1,9 +1,11 @@
 """The whole training loop, top to bottom: `train`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from maquette.data.checkpoints import (
@@ -17,6 +19,8 @@ from maquette.data.checkpoints import (
 from maquette.data.errors import InputError
 from maquette.data.progress import Stopwatch, say, track
 from maquette.fields.config import FieldsConfig, Losses
+from maquette.fields.exposure import Exposure
+from maquette.fields.kinds import KINDS, build_field
 from maquette.fields.losses import (
     cluster_loss,
     colour_loss,
@@ -27,31 +31,32 @@ from maquette.fields.losses import (
 )
 from maquette.fields.metrics import Metrics
 from maquette.fields.models import DecomposedField
+from maquette.fields.neus_samples import NeusSamples
 from maquette.fields.rays import Batch, RayBank
 from maquette.fields.sampling import CoarseGrids
 from maquette.fields.trace import Traced, trace
 
 
-def train(
-    bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Path, watch: Stopwatch
-) -> tuple[DecomposedField, CoarseGrids]:
-    """Train from where `folder` says. Raises InputError where training diverges."""
+@dataclass(frozen=True)
+class Trained:
+    """Both fields, where along rays to ask them, and the last inverse scale of the logistic."""
+
+    field: DecomposedField
+    grids: CoarseGrids | NeusSamples
+    inv_s: float
+
+
+def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Path, watch: Stopwatch) -> Trained:
+    """Train from where `folder` says. Raises InputError where training diverges or goes nowhere."""
     rng = np.random.default_rng(request.seed)
     generator = torch.Generator().manual_seed(request.seed)
-    model = torch.nn.ModuleDict(
-        {"field": DecomposedField(request.shapes, request.seed), "grids": CoarseGrids(request.shapes.sphere)}
-    )
-    field, grids = model["field"], model["grids"]
-    assert isinstance(field, DecomposedField) and isinstance(grids, CoarseGrids)
-    field.foreground.start_from(bank.points_unit, None if floor is None else floor[:3])
-    tables = [p for name, p in field.named_parameters() if name.endswith("tables")]
-    networks = [p for name, p in field.named_parameters() if not name.endswith("tables")]
-    optimizer = torch.optim.Adam(
-        [{"params": tables, "lr": request.grid_rate}, {"params": networks, "lr": request.network_rate}],
-        betas=(0.9, 0.99),
-        eps=1e-15,
-        fused=True,
-    )
+    kind = KINDS[request.kind]
+    field, grids = build_field(request, bank.channels), kind.sampler(request.shapes)
+    _start(field, bank, floor, request)
+    exposure = Exposure(bank.photos) if request.exposure == "on" else None
+    parts = {"field": field, "grids": grids} | ({} if exposure is None else {"exposure": exposure})
+    model = torch.nn.ModuleDict(parts)
+    optimizer = kind.optimizer(model, request)
     rates = [group["lr"] for group in optimizer.param_groups]
     first, before = 0, 0.0
     checkpoint = folder / "training.safetensors"
@@ -65,12 +70,13 @@ def train(
     metrics = Metrics(folder / "metrics.jsonl", first)
     for step in track(range(first, request.steps), "fields", request.steps - first):
         progress = step / request.steps
-        _open_levels(field, request, progress)
+        field.foreground.open_levels(request.first_levels, progress)
+        field.background.open_levels(request.first_levels, progress)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * _decay(progress, request.final_rate)
+            group["lr"] = rate * kind.rate(progress, request.final_rate)
         grids.refresh(field, everything=step % 500 == 0)
         batch = bank.draw(rng, request.rays, request.photos, request.on_object)
-        inv_s = request.sharpness.inv_s(progress)
+        inv_s = field.foreground.inv_s(request.sharpness.inv_s(progress))
         traced = trace(
             field,
             grids,
@@ -82,15 +88,17 @@ def train(
             floor=floor,
         )
         points = bank.draw_points(rng, 512)
-        on_surface = field.foreground.sdf(points) if len(points) else points[:, 0]
-        terms = loss_terms(traced, batch, on_surface, request.losses, progress)
+        terms = loss_terms(traced, batch, field, points, exposure, request.losses, progress)
         loss = torch.stack(list(terms.values())).sum()
         _stop_at_nan(terms, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         if step % 25 == 0 or step == request.steps - 1:
-            metrics.write(step, before + watch.seconds, traced, batch, terms, inv_s)
+            colour = exposed(traced, batch, exposure)
+            metrics.write(step, before + watch.seconds, traced, colour, batch, terms, _number(inv_s))
+            if request.diagnosis == "on":
+                metrics.stop_if_lost(request.steps)
         if step % 250 == 249:
             notes = {
                 "step": step + 1,
@@ -99,42 +107,62 @@ def train(
                 "next_slice": grids.next_slice,
             }
             save_tensors(checkpoint, training_state(model, optimizer, generator), notes)
-    grids.refresh(field, everything=True)
-    return field, grids
+    grids.complete(field)
+    return Trained(field, grids, _number(field.foreground.inv_s(request.sharpness.last)))
 
 
 def loss_terms(
-    traced: Traced, batch: Batch, on_surface: Tensor, losses: Losses, progress: float
+    traced: Traced,
+    batch: Batch,
+    field: DecomposedField,
+    points: Float[Tensor, "point 3"],
+    exposure: Exposure | None,
+    losses: Losses,
+    progress: float,
 ) -> dict[str, Tensor]:
-    """Each active loss by name, weighted."""
+    """Each active loss by name, weighted; `points` are sparse points of the object's surface."""
     composite = traced.composite
     # Rays that pass the sphere by have a foreground weight of exactly zero: nothing to learn from them there.
-    own, visible = composite.foreground_weight, composite.visible_weight
+    weight = {"own": composite.foreground_weight, "visible": composite.visible_weight}
+    colour = exposed(traced, batch, exposure)
+    counted = batch.mask if losses.colour_of == "mask" else slice(None)
     functions = {
-        "colour": lambda: colour_loss(composite.colour, batch.colour),
+        "colour": lambda: colour_loss(colour[counted], batch.colour[counted], losses.colour_form),
         "eikonal": lambda: eikonal_loss(traced.gradients),
-        "foreground": lambda: foreground_loss(own),
-        "mask": lambda: mask_loss(own, batch.mask),
-        "visible": lambda: mask_loss(visible, batch.mask),
-        "cluster": lambda: cluster_loss(visible, batch.group),
-        "points": lambda: surface_point_loss(on_surface),
+        "foreground": lambda: foreground_loss(weight[losses.foreground_of], form=losses.foreground_form),
+        "mask": lambda: mask_loss(weight["own"], batch.mask),
+        "visible": lambda: mask_loss(weight["visible"], batch.mask),
+        "cluster": lambda: cluster_loss(weight[losses.cluster_of], batch.group, form=losses.cluster_form),
+        "points": lambda: surface_point_loss(field.foreground.sdf(points) if len(points) else points[:, 0]),
     }
+    if traced.overlap is not None and len(overlap := traced.overlap):
+        functions["distinct"] = lambda: overlap.mean()
+    if field.head is not None and (rendered := traced.head) is not None:
+        head = field.head
+        functions["head"] = lambda: head.loss(rendered, batch.mask, batch.features)
+    if exposure is not None:
+        functions["exposure"] = exposure.loss
     weights = {name: getattr(losses, name).at(progress) for name in functions}
     return {name: weights[name] * function() for name, function in functions.items() if weights[name] > 0}
 
 
-def _open_levels(field: DecomposedField, request: FieldsConfig, progress: float) -> None:
-    for grid, shape in (
-        (field.foreground.grid, request.shapes.foreground),
-        (field.background.grid, request.shapes.background),
-    ):
-        opened = request.first_levels + (shape.levels - request.first_levels) * progress / 0.4
-        grid.active_levels = min(shape.levels, max(1, int(opened)))
+def exposed(traced: Traced, batch: Batch, exposure: Exposure | None) -> Float[Tensor, "ray 3"]:
+    """The composite's colour as the batch's photos were exposed."""
+    colour = traced.composite.colour
+    return colour if exposure is None else exposure(colour, batch.photo)
 
 
-def _decay(progress: float, final: float) -> float:
-    """A short warm-up, then exponential decay to `final`."""
-    return min(1.0, (progress + 0.001) / 0.02) * final**progress
+def _start(field: DecomposedField, bank: RayBank, floor: Tensor | None, request: FieldsConfig) -> None:
+    if request.start == "points":
+        field.foreground.start_from(bank.points_unit, None if floor is None else floor[:3])
+    if field.surroundings is not None and floor is not None:
+        field.surroundings.start_from_plane(floor)
+    if field.head is not None and request.head == "features":
+        field.head.query.copy_(bank.query())
+
+
+def _number(value: float | Tensor) -> float:
+    return value.item() if isinstance(value, Tensor) else value
 
 
 def _stop_at_nan(terms: dict[str, torch.Tensor], step: int) -> None:
