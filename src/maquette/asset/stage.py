@@ -83,7 +83,8 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
     vertices_world = apply(capture.sphere.world_from_unit, vertices_unit)
     mesh_world = Mesh(torch.as_tensor(vertices_world).float(), mesh_unit.mesh.faces)
     colours, seen_by = colours_from_photos(mesh_world, _photos(workspace, capture, masks, record.noise))
-    obj_from_world = _kept_frame(workspace, stage.partial) or _frame(capture, vertices_world)
+    kept = _kept_frame(workspace, stage.partial)
+    obj_from_world = _frame(capture, vertices_world) if kept is None else kept
     vertices = apply(obj_from_world, vertices_world)
     mesh = Mesh(torch.as_tensor(vertices).float(), mesh_world.faces, colours)
     export_mesh(stage.partial, mesh)

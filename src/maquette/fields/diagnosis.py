@@ -1,4 +1,4 @@
-"""Is training getting anywhere? Rows of metrics in, what is wrong and what to try out. Pure, so it can be tested."""
+"""Is training getting anywhere? Rows of metrics in, what is wrong and what to try out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,8 @@ def diagnose(rows: Sequence[Row], steps: int) -> str | None:
     if not rows:
         return None
     if not np.isfinite(rows[-1].psnr):
-        return f"at step {rows[-1].step} PSNR is not a number. Try half of --fields.grid-rate and --fields.network-rate."
+        where = f"at step {rows[-1].step} PSNR is not a number"
+        return f"{where}. Try half of --fields.grid-rate and --fields.network-rate."
     judged = [row for row in rows if row.step >= WARM_UP * steps]
     if len(judged) < RECENT:
         return None
@@ -46,8 +47,9 @@ def _vanished(recent: Sequence[Row]) -> str | None:
     if mask <= 0 or any(row.foreground_share > 0.05 * mask for row in recent):
         return None
     return (
-        f"the foreground has vanished by step {recent[-1].step}: it covers {_mean(recent, 'foreground_share'):.1%} of "
-        f"the rays, the masks {mask:.1%}; the background has taken the object over. Look at masks/coarse; try "
+        f"the foreground has vanished by step {recent[-1].step}: it covers "
+        f"{_mean(recent, 'foreground_share'):.1%} of the rays, the masks {mask:.1%}; the background has taken "
+        "the object over. Look at masks/coarse; try "
         "--fields.losses.mask.weight 0.3 and --fields.losses.foreground.weight 0.1."
     )
 
@@ -57,9 +59,10 @@ def _fills(recent: Sequence[Row]) -> str | None:
     if mask > 0.6 * sphere or any(row.foreground_share < 0.95 * row.sphere_share for row in recent):
         return None
     return (
-        f"the foreground fills the whole sphere at step {recent[-1].step}: {_mean(recent, 'foreground_share'):.1%} of "
-        f"the rays, the masks {mask:.1%}. Try --fields.losses.mask.weight 0.3, --fields.losses.foreground.weight 0, "
-        "or mark the object with --box so that the sphere fits it."
+        f"the foreground fills the whole sphere at step {recent[-1].step}: "
+        f"{_mean(recent, 'foreground_share'):.1%} of the rays, the masks {mask:.1%}. Try "
+        "--fields.losses.mask.weight 0.3, --fields.losses.foreground.weight 0, or mark the object with --box so "
+        "that the sphere fits it."
     )
 
 
@@ -73,8 +76,8 @@ def _falls(rows: Sequence[Row], steps: int) -> str | None:
         return None
     return (
         f"PSNR has fallen from {smooth[best]:.1f} dB at step {last_step[best]} to {smooth[-1]:.1f} dB at step "
-        f"{last_step[-1]} and does not recover. Try half of --fields.grid-rate and --fields.network-rate, or a lower "
-        "--fields.sharpness.last; photos that contradict each other (moved object, wrong cameras) do this too."
+        f"{last_step[-1]} and does not recover. Try half of --fields.grid-rate and --fields.network-rate, or a "
+        "lower --fields.sharpness.last; photos that contradict each other (moved object, wrong cameras) do this."
     )
 
 

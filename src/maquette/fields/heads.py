@@ -1,8 +1,8 @@
 """What two published baselines add to a radiance field: a value at every place that is rendered along with colour.
 
 `semantic` (Zhi et al. 2021, SemanticNeRF): two logits of the place, learnt from the coarse masks by cross-entropy;
-the object is where its logit is the greater. `features` (Kobayashi et al. 2022, DFF): a feature of the place, learnt
-from a teacher's feature images; the object is where it resembles the mean feature in the first photo's mask.
+the object is where its logit is the greater. `features` (Kobayashi et al. 2022, DFF): a feature of the place,
+learnt from a teacher's feature images; the object is where it resembles the mean feature in the first photo's mask.
 """
 
 import torch

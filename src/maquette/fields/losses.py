@@ -39,7 +39,9 @@ def colour_loss(
 
 
 def eikonal_loss(gradients: Float[Tensor, "point 3"]) -> Float[Tensor, ""]:
-    """(|grad s| - 1)^2, averaged."""
+    """(|grad s| - 1)^2, averaged; zero where no ray meets the sphere."""
+    if not len(gradients):
+        return gradients.sum()
     return ((gradients.norm(dim=-1) - 1) ** 2).mean()
 
 

@@ -212,7 +212,7 @@ class DecomposedField(nn.Module):
     def distance(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """What the object's mesh is the zero level of.
 
-        With a head: the density's level at which a stretch of 1/32 stops half the light, where the head says object.
+        With a head: the density's level at which 1/32 stops half the light, where the head says object.
         """
         if self.head is None:
             return self.foreground.sdf(points)

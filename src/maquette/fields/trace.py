@@ -39,7 +39,7 @@ class Traced:
     composition: CompositionName = "max"
     nearer: Bool[Tensor, "ray sample"] | None = None
     """Of two distances (min-sdf): where the foreground's is the smaller."""
-    overlap: Float[Tensor, "point"] | None = None
+    overlap: Float[Tensor, "place"] | None = None
     """Of two distances: how deep a place lies in both, for the loss that keeps them apart."""
     head: Float[Tensor, "ray channel"] | None = None
     """What the head of a baseline says of each ray."""

@@ -36,6 +36,8 @@ from maquette.fields.rays import Batch, RayBank
 from maquette.fields.sampling import CoarseGrids
 from maquette.fields.trace import Traced, trace
 
+CHECKPOINT_EVERY = 250
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -99,7 +101,7 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
             metrics.write(step, before + watch.seconds, traced, colour, batch, terms, _number(inv_s))
             if request.diagnosis == "on":
                 metrics.stop_if_lost(request.steps)
-        if step % 250 == 249:
+        if step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
             notes = {
                 "step": step + 1,
                 "seconds": before + watch.seconds,
