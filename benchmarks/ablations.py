@@ -2,9 +2,9 @@
 
 `python benchmarks/ablations.py WORKSPACE ... --to DIR [--variants s0 s3 ...] [--seeds 0 1 2] [--steps N]`
 
-Each run is a workspace of its own, DIR/SCENE/VARIANT-SEED, with links to the scene's cameras, masks and capture: it
-can be looked at like any other, goes on where it was stopped, and is skipped when complete. The table, with mean and
-deviation over scenes and seeds and the paper's figures beside, is printed and written to DIR/ablations.md.
+Each run is a workspace of its own, DIR/SCENE/VARIANT-SEED, with links to the scene's cameras, masks and capture:
+it can be looked at like any other, goes on where it was stopped, and is skipped when complete. The table, with mean
+and deviation over scenes and seeds and the paper's figures beside, is printed and written to DIR/ablations.md.
 """
 
 import argparse
@@ -147,8 +147,8 @@ def table(results: dict[str, list[dict[str, float]]], known: dict[str, Variant])
         lines.append(f"| {' | '.join(row)} |")
     notes = [
         "",
-        "Mean and deviation over scenes and seeds. The paper's figures are of its own scenes and networks: s0 to s3 "
-        "two scenes (Table III), baselines the range over its data sets (Table I), the rest means (Tables IV to VI). "
+        "Mean and deviation over scenes and seeds. The paper's figures are of its own scenes and networks: s0 "
+        "to s3 two scenes (Table III), baselines the range over its data sets (Table I), the others means (IV to VI). "
         "`coarse` is scored on learnt photos, everything else on held-out ones where there are any.",
     ]
     return "\n".join([*lines, *notes]) + "\n"
