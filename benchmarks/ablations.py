@@ -148,7 +148,7 @@ def table(results: dict[str, list[dict[str, float]]], known: dict[str, Variant])
     notes = [
         "",
         "Mean and deviation over scenes and seeds. The paper's figures are of its own scenes and networks: s0 "
-        "to s3 two scenes (Table III), baselines the range over its data sets (Table I), the others means (IV to VI). "
+        "to s3 two scenes (Table III), baselines the range over data sets (Table I), others means (IV to VI). "
         "`coarse` is scored on learnt photos, everything else on held-out ones where there are any.",
     ]
     return "\n".join([*lines, *notes]) + "\n"

@@ -13,7 +13,7 @@ from maquette.app.main import run_command
 from maquette.app.presets import expand
 from maquette.data.errors import InputError
 from maquette.data.workspace import Workspace
-from maquette.fields.composition import compose_max, compose_nearer, compose_sum
+from maquette.fields.composition import compose_max, compose_sum, compose_where
 from maquette.fields.config import FieldsConfig
 from maquette.fields.diagnosis import Row, diagnose
 from maquette.fields.exposure import Exposure
@@ -74,7 +74,7 @@ def test_without_one_field_every_composition_is_the_other() -> None:
     for silent, other in ((none, alpha_b), (alpha_f, none)):
         expected = compose_max(silent, colour_f, other, colour_b).colour
         assert (compose_sum(silent, colour_f, other, colour_b).colour - expected).abs().max() < 1e-4
-        nearer = compose_nearer(silent > 0, silent, colour_f, other, colour_b).colour
+        nearer = compose_where(silent > 0, silent, colour_f, other, colour_b).colour
         torch.testing.assert_close(nearer, expected)
 
 

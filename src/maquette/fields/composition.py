@@ -5,7 +5,7 @@ alpha = max(alpha_f, alpha_b) with the winner's colour (DORec Eq. 1-2: for equal
 the larger alpha), transmittance T_i = prod_{j<i} (1 - alpha_j), weight w_i = T_i alpha_i.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -93,19 +93,3 @@ def compose_sum(
     return Composite(
         (weights[..., None] * mixed).sum(1), own, (weights * share).sum(-1), weights, share.detach() >= 0.5
     )
-
-
-def compose_nearer(
-    nearer: Bool[Tensor, "ray sample"],
-    alpha_f: Float[Tensor, "ray sample"],
-    colour_f: Float[Tensor, "ray sample 3"],
-    alpha_b: Float[Tensor, "ray sample"],
-    colour_b: Float[Tensor, "ray sample 3"],
-) -> Composite:
-    """Two distances, the smaller is the scene's: `nearer` says where that is the foreground's.
-
-    The foreground is visible as far as the scene lets light through. Source: ObjectSDF++.
-    """
-    composite = compose_where(nearer, alpha_f, colour_f, alpha_b, colour_b)
-    light = transmittance(torch.where(nearer, alpha_f, alpha_b))
-    return replace(composite, visible_weight=(light * alpha_f).sum(-1))

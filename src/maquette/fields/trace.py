@@ -11,8 +11,8 @@ from torch import Tensor
 from maquette.fields.composition import (
     Composite,
     compose_max,
-    compose_nearer,
     compose_sum,
+    compose_where,
     density_alpha,
     neus_alpha,
     transmittance,
@@ -48,7 +48,7 @@ class Traced:
     def composite(self) -> Composite:
         """Both fields; with `max` the denser one of each section wins."""
         if self.nearer is not None:
-            return compose_nearer(self.nearer, self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
+            return compose_where(self.nearer, self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
         if self.composition == "sum":
             return compose_sum(self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
         return compose_max(self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
@@ -148,7 +148,11 @@ def _with_surroundings(
     inv_s: float | Tensor,
     anneal: float,
 ) -> Traced:
-    """Within the sphere a second distance stands for the background; `distance` is the foreground's."""
+    """Within the sphere a second distance stands for the background; `distance` is the foreground's.
+
+    Source: ObjectSDF++. Deviates: a section counts for its nearer distance alone; the published opacity adds the
+    other's and can exceed one.
+    """
     p, d = points[within], directions[within]
     sdf, gradients, features = surroundings.geometry(p)
     alpha = neus_alpha(sdf, (gradients * d).sum(-1), delta[within], inv_s, anneal)
