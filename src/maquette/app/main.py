@@ -71,8 +71,9 @@ def run_command(args: Sequence[str]) -> int:
         import tyro
 
         from maquette.app import commands
+        from maquette.app.presets import expand
 
-        tyro.cli(commands.load(args[0]), args=list(args[1:]), prog=f"maquette {args[0]}")
+        tyro.cli(commands.load(args[0]), args=expand(args[0], args[1:]), prog=f"maquette {args[0]}")
     except InputError as error:
         return _fail(str(error))
     except KeyboardInterrupt:

@@ -11,7 +11,6 @@ from jaxtyping import Float, UInt8
 from maquette.asset.band import above, sample_band, within_sphere
 from maquette.asset.renders import as_bytes, depth_step, normals_as_colours, write_depth
 from maquette.asset.surface import opaque_region
-from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.images import write_image
 from maquette.data.jsonio import from_plain, read_json, read_record, write_json
@@ -145,9 +144,9 @@ def _fields(workspace: Workspace, asset: Asset, mesh: MeshRenderer) -> tuple[Fie
     """The renderer of both fields, and unit_from_obj."""
     workspace.require("fields", "fields.json", "fields.safetensors")
     field, grids, record = load_fields(workspace.fields)
-    unit_from_obj = load_capture(workspace).sphere.unit_from_world @ inverse(asset.obj_from_world)
+    unit_from_obj = record.sphere.unit_from_world @ inverse(asset.obj_from_world)
     floor = None if record.floor is None else torch.tensor(record.floor)
-    band = sample_band(within_sphere(above(field.foreground.sdf, floor)), 128)
+    band = sample_band(within_sphere(above(field.distance, floor)), 128)
     gate = opaque_region(band, apply(unit_from_obj, mesh.mesh.vertices.double().numpy()))
     return FieldRenderer(field, grids, record.inv_s, 40, gate, floor), unit_from_obj
 

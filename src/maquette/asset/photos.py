@@ -11,13 +11,16 @@ from maquette.data.images import read_mask, read_photo, resize_area
 from maquette.data.jsonio import read_record
 from maquette.data.records import Capture, MaskRecords, View
 from maquette.data.workspace import Workspace
+from maquette.fields.noise import Noise
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import apply
 
 Masks = dict[str, Float[np.ndarray, "height width"]]
 
 
-def photos_to_colour_from(workspace: Workspace, capture: Capture, masks: Masks, across: int) -> list[Photo]:
+def photos_to_colour_from(
+    workspace: Workspace, capture: Capture, masks: Masks, across: int, noise: Noise
+) -> list[Photo]:
     """The learnt photos, cut to the object's sphere, with the masks rendered for them, edges taken back.
 
     None is finer than `across` pixels over the sphere.
@@ -30,7 +33,7 @@ def photos_to_colour_from(workspace: Workspace, capture: Capture, masks: Masks, 
         mask = resize_area(masks[view.name].astype(np.float32), *size)
         if agreement.get(view.name, 1.0) < 0.8:
             # Something stands before the object. The coarse mask's own edge is not to be trusted to the pixel.
-            coarse = read_mask(workspace.coarse_mask(view.name)).astype(np.uint8)
+            coarse = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name).astype(np.uint8)
             coarse = cv2.dilate(coarse, np.ones((3, 3), np.uint8)).astype(np.float32)
             mask = mask * resize_area(coarse, *size)
         ignored = load_ignored(workspace, view)
@@ -64,7 +67,7 @@ def _window(box: tuple[float, float, float, float] | None, camera: Camera) -> tu
 
 
 def mask_votes(
-    workspace: Workspace, capture: Capture, points_unit: Float[np.ndarray, "point 3"], side: int = 56
+    workspace: Workspace, capture: Capture, points_unit: Float[np.ndarray, "point 3"], noise: Noise, side: int = 56
 ) -> Float[np.ndarray, "point"]:
     """Per point of the unit cube, the share of learnt photos whose coarse mask holds it; from a grid of side^3."""
     axis = np.linspace(-1, 1, side)
@@ -72,7 +75,7 @@ def mask_votes(
     grid_world = apply(capture.sphere.world_from_unit, grid)
     votes = np.zeros(len(grid))
     for view in capture.learnt:
-        mask = read_mask(workspace.coarse_mask(view.name))
+        mask = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name)
         xy = view.camera.resized(mask.shape[1], mask.shape[0]).project(apply(view.cam_from_world, grid_world))
         column, row = np.nan_to_num(xy, nan=-1.0).clip(-1, 1e6).astype(int).T
         inside = (column >= 0) & (row >= 0) & (column < mask.shape[1]) & (row < mask.shape[0])

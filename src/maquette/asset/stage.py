@@ -1,13 +1,12 @@
 """The stage `asset`: trained fields in, the object's mesh, texture, frame, exports and renders out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from maquette.asset.atlas import make_atlas
 from maquette.asset.band import above, within_sphere
@@ -91,14 +90,15 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
         say(f"asset: complete in {stage.final}")
         return AssetResult(stage.final, mesh_asset, 0, 0.0)
     field, grids, record = load_fields(workspace.fields)
+    capture = replace(capture, sphere=record.sphere)
     floor = None if record.floor is None else torch.tensor(record.floor)
     say(f"asset: surface on a grid of {request.resolution}^3, where it is")
-    found = _surface(workspace, capture, field, floor, request)
+    found = _surface(workspace, capture, field, record, request)
     fields = FieldRenderer(field, grids, record.inv_s, request.sections, found.gate, floor)
     renderers = Renderers(fields, MeshRenderer(_mesh(found.surface)))
     whole = views_to_render(capture, request.views)
     masks = render_photos(capture, whole, renderers, record.object_pixels, stage.partial)
-    photos = photos_to_colour_from(workspace, capture, masks, round(0.7 * request.texture_size))
+    photos = photos_to_colour_from(workspace, capture, masks, round(0.7 * request.texture_size), record.noise)
     shape = _shape(capture, found.surface, photos, request)
     asset, finished = _finish(workspace, capture, stage, shape, photos, field, request)
     export_mesh(stage.partial, finished, "m" if asset.metric else "sphere radius")
@@ -127,13 +127,14 @@ def _surface(
     workspace: Workspace,
     capture: Capture,
     field: DecomposedField,
-    floor: Float[Tensor, "4"] | None,
+    record: FieldsRecord,
     request: AssetConfig,
 ) -> Found:
+    floor = None if record.floor is None else torch.tensor(record.floor)
     try:
         return find_surface(
-            within_sphere(above(field.foreground.sdf, floor)),
-            lambda points: mask_votes(workspace, capture, points),
+            within_sphere(above(field.distance, floor)),
+            lambda points: mask_votes(workspace, capture, points, record.noise),
             request.resolution,
             request.closing,
             request.faces,

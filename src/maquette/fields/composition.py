@@ -27,7 +27,7 @@ def neus_alpha(
     sdf: Float[Tensor, "*batch"],
     slope: Float[Tensor, "*batch"],
     delta: Float[Tensor, "*batch"],
-    inv_s: float,
+    inv_s: float | Tensor,
     anneal: float,
 ) -> Float[Tensor, "*batch"]:
     """Opacity of a section from the distance at its middle and d sdf / d t there.
@@ -59,9 +59,37 @@ def compose_max(
 ) -> Composite:
     """Maximum composition; ties go to the foreground. Only the winner of a section gets colour gradients."""
     wins = (alpha_f >= alpha_b) & (alpha_f > 0)
+    return compose_where(wins, alpha_f, colour_f, alpha_b, colour_b)
+
+
+def compose_where(
+    wins: Bool[Tensor, "ray sample"],
+    alpha_f: Float[Tensor, "ray sample"],
+    colour_f: Float[Tensor, "ray sample 3"],
+    alpha_b: Float[Tensor, "ray sample"],
+    colour_b: Float[Tensor, "ray sample 3"],
+) -> Composite:
+    """Each section is the foreground's where it `wins`, else the background's."""
     alpha = torch.where(wins, alpha_f, alpha_b)
     weights = transmittance(alpha) * alpha
     colour = (weights[..., None] * torch.where(wins[..., None], colour_f, colour_b)).sum(1)
     own = (transmittance(alpha_f) * alpha_f).sum(-1)
     visible = (weights * wins).sum(-1)
     return Composite(colour, own, visible, weights, wins)
+
+
+def compose_sum(
+    alpha_f: Float[Tensor, "ray sample"],
+    colour_f: Float[Tensor, "ray sample 3"],
+    alpha_b: Float[Tensor, "ray sample"],
+    colour_b: Float[Tensor, "ray sample 3"],
+) -> Composite:
+    """Added densities: alpha = 1 - (1 - alpha_f)(1 - alpha_b), both colours mixed by their alphas."""
+    alpha = 1 - (1 - alpha_f) * (1 - alpha_b)
+    share = alpha_f / (alpha_f + alpha_b + 1e-6)
+    weights = transmittance(alpha) * alpha
+    mixed = share[..., None] * colour_f + (1 - share[..., None]) * colour_b
+    own = (transmittance(alpha_f) * alpha_f).sum(-1)
+    return Composite(
+        (weights[..., None] * mixed).sum(1), own, (weights * share).sum(-1), weights, share.detach() >= 0.5
+    )

@@ -1,11 +1,16 @@
 """DORec's losses, Eq. 3-8; W is a foreground weight per ray."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+ColourForm = Literal["smooth", "l1", "l2"]
+ForegroundForm = Literal["barrier", "soft", "gated", "mean"]
+ClusterForm = Literal["mean", "sum"]
 
 
 @dataclass(frozen=True)
@@ -19,13 +24,24 @@ class LossTerm:
         return self.weight if progress >= self.start else 0.0
 
 
-def colour_loss(predicted: Float[Tensor, "ray 3"], truth: Float[Tensor, "ray 3"]) -> Float[Tensor, ""]:
-    """Smooth L1. Deviates: Eq. 6 squares; NeuS uses L1; this is L1 with a rounded tip."""
+def colour_loss(
+    predicted: Float[Tensor, "ray 3"], truth: Float[Tensor, "ray 3"], form: ColourForm = "smooth"
+) -> Float[Tensor, ""]:
+    """`l2`: the squared distance of Eq. 6. `l1`: NeuS' code, summed over channels. `smooth`: L1 with a rounded tip,
+    averaged over channels. No rays, no loss."""
+    if not len(predicted):
+        return predicted.sum()
+    if form == "l2":
+        return (predicted - truth).square().sum(-1).mean()
+    if form == "l1":
+        return (predicted - truth).abs().sum(-1).mean()
     return F.smooth_l1_loss(predicted, truth, beta=0.05)
 
 
 def eikonal_loss(gradients: Float[Tensor, "point 3"]) -> Float[Tensor, ""]:
-    """(|grad s| - 1)^2, averaged."""
+    """(|grad s| - 1)^2, averaged; zero where no ray meets the sphere."""
+    if not len(gradients):
+        return gradients.sum()
     return ((gradients.norm(dim=-1) - 1) ** 2).mean()
 
 
@@ -34,12 +50,14 @@ def mask_loss(weight: Float[Tensor, "ray"], mask: Bool[Tensor, "ray"]) -> Float[
     return F.binary_cross_entropy(weight.clamp(1e-3, 1 - 1e-3), mask.to(weight.dtype))
 
 
-def cluster_loss(weight: Float[Tensor, "ray"], group: Int[Tensor, "ray"], least: int = 8) -> Float[Tensor, ""]:
+def cluster_loss(
+    weight: Float[Tensor, "ray"], group: Int[Tensor, "ray"], least: int = 8, form: ClusterForm = "mean"
+) -> Float[Tensor, ""]:
     """Entropy of the mean weight of each cluster (L_cls, Eq. 3-5), so a cluster is wholly in or wholly out.
 
     `group` numbers the (photo, label) pairs of the batch from 0; -1 belongs to none. Groups of fewer than
-    `least` rays are left out. Deviates: mean over groups instead of their sum, so the weight does not depend
-    on how many clusters a batch happens to hold.
+    `least` rays are left out. Deviates: `mean` over groups instead of Eq. 5's `sum`, so the weight does not
+    depend on how many clusters a batch happens to hold.
     """
     inside = group >= 0
     if not inside.any():
@@ -50,7 +68,8 @@ def cluster_loss(weight: Float[Tensor, "ray"], group: Int[Tensor, "ray"], least:
     if not kept.any():
         return weight.sum() * 0
     mean = (total[kept] / count[kept]).clamp(1e-3, 1 - 1e-3)
-    return -(mean * mean.log() + (1 - mean) * (1 - mean).log()).mean()
+    entropy = -(mean * mean.log() + (1 - mean) * (1 - mean).log())
+    return entropy.sum() if form == "sum" else entropy.mean()
 
 
 def surface_point_loss(sdf: Float[Tensor, "point"]) -> Float[Tensor, ""]:
@@ -63,10 +82,19 @@ def surface_point_loss(sdf: Float[Tensor, "point"]) -> Float[Tensor, ""]:
     return F.smooth_l1_loss(sdf, torch.zeros_like(sdf), beta=0.01)
 
 
-def foreground_loss(weight: Float[Tensor, "ray"], least: float = 0.05) -> Float[Tensor, ""]:
-    """A barrier against an empty foreground (L_fg, Eq. 7): zero once `least` of the rays are foreground.
+def foreground_loss(
+    weight: Float[Tensor, "ray"], least: float = 0.05, form: ForegroundForm = "barrier"
+) -> Float[Tensor, ""]:
+    """Minus the log of the foreground's share of a batch (L_fg, Eq. 7).
 
-    Deviates: the printed indicator has no gradient; it is a sigmoid around one half, clamped at the barrier.
+    Deviates: the printed indicator has no gradient. `soft`: a sigmoid around one half. `barrier`: the same, and
+    zero once `least` of the rays are foreground, so it never makes a foreground grow. `gated`: the mean weight
+    of rays above a tenth. `mean`: the mean weight.
     """
-    share = torch.sigmoid((weight - 0.5) / 0.1).mean()
-    return -torch.log((share / least).clamp(1e-6, 1.0))
+    if form == "gated":
+        share = (weight * (weight > 0.1)).mean()
+    elif form == "mean":
+        share = weight.mean()
+    else:
+        share = torch.sigmoid((weight - 0.5) / 0.1).mean()
+    return -torch.log((share / (least if form == "barrier" else 1.0)).clamp(1e-6, 1.0))

@@ -4,7 +4,8 @@ Symbols: s signed distance, negative inside (unit frame); n its gradient; rho de
 Sources: DORec section III-A; NeuS for the foreground's colour inputs; hash grids instead of MLPs.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from maquette.fields.encoding import HashGrid, contract, spherical_harmonics
+from maquette.fields.heads import Head
+from maquette.fields.interface import BackgroundNetwork, CompositionName, ForegroundNetwork, HeadName, KindName
+from maquette.fields.mlp import MlpBackground, MlpForeground, MlpShapes
 from maquette.kernels.hashgrid import GridShape
 
 FEATURES = 15
@@ -26,6 +30,7 @@ class FieldShapes:
     hidden: int = 32
     sphere: float = 0.6
     """Size, in the unit frame, of the ball that the foreground starts from where too few points outline it."""
+    mlp: MlpShapes = field(default_factory=MlpShapes)
 
 
 class Foreground(nn.Module):
@@ -79,6 +84,12 @@ class Foreground(nn.Module):
             along = points @ self.directions.T
             self.supports.copy_(torch.quantile(along, 0.98, dim=0) + margin)
 
+    def start_from_plane(self, plane: Float[Tensor, "4"]) -> None:
+        """Start as the half-space below a plane (n, d), n.x + d < 0; for a second distance."""
+        self.directions.copy_(self.directions @ _turn_z_to(plane[:3]))
+        self.supports.fill_(10.0)
+        self.supports[-2] = -plane[3]
+
     def _outline(self, points: Float[Tensor, "point 3"]) -> tuple[Float[Tensor, "point"], Int[Tensor, "point"]]:
         """s_0 and which direction attains it."""
         value, side = (points @ self.directions.T - self.supports).max(dim=-1)
@@ -87,13 +98,22 @@ class Foreground(nn.Module):
     def colour(
         self,
         points: Float[Tensor, "point 3"],
-        normals: Float[Tensor, "point 3"],
+        gradients: Float[Tensor, "point 3"],
         directions: Float[Tensor, "point 3"],
         features: Float[Tensor, "point feature"],
     ) -> Float[Tensor, "point 3"]:
-        """sRGB in 0..1; `normals` are unit and detached, so colour cannot bend geometry through them."""
+        """sRGB in 0..1; normals are detached, so colour cannot bend geometry through them."""
+        normals = F.normalize(gradients, dim=-1).detach()
         inputs = torch.cat([features, points, normals, spherical_harmonics(directions)], -1)
         return torch.sigmoid(self.colour_net(inputs))
+
+    def open_levels(self, first: int, progress: float) -> None:
+        """Open the grid's levels evenly from `first` to all at 40 % of the training."""
+        _open_levels(self.grid, first, progress)
+
+    def inv_s(self, scheduled: float) -> float:
+        """As scheduled. Deviates: learnt freely, it collapses beside a strong background."""
+        return scheduled
 
 
 def outline_directions(count: int = 64) -> Float[Tensor, "direction 3"]:
@@ -120,6 +140,7 @@ class Background(nn.Module):
         self.grid = HashGrid(shapes.background, 2.0, generator)
         self.trunk = _mlp(self.grid.features, shapes.hidden, 1, 1 + FEATURES, generator)
         self.colour_net = _mlp(FEATURES + 9, shapes.hidden, 1, 3, generator)
+        self.feature_width = FEATURES
 
     def density(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """Density per unit length of the unit frame."""
@@ -137,19 +158,80 @@ class Background(nn.Module):
         colour = self.colour_net(torch.cat([out[:, 1:], spherical_harmonics(directions)], -1))
         return self._activate(out[:, 0]), torch.sigmoid(colour)
 
+    def features(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point feature"]:
+        """What the colour is made of, without the direction."""
+        return self.trunk(self.grid(contract(points)))[:, 1:]
+
+    def open_levels(self, first: int, progress: float) -> None:
+        """As for the foreground."""
+        _open_levels(self.grid, first, progress)
+
     @staticmethod
     def _activate(raw: Float[Tensor, "point"]) -> Float[Tensor, "point"]:
         return F.softplus(raw * 5.0 - 1.0)
 
 
-class DecomposedField(nn.Module):
-    """Both fields of one object, in the unit frame."""
+Networks = Callable[[FieldShapes, torch.Generator], tuple[ForegroundNetwork, BackgroundNetwork]]
+NETWORKS: dict[KindName, Networks] = {
+    "hashgrid": lambda shapes, rng: (Foreground(shapes, rng), Background(shapes, rng)),
+    "mlp": lambda shapes, rng: (MlpForeground(shapes.mlp, shapes.sphere, rng), MlpBackground(shapes.mlp, rng)),
+}
 
-    def __init__(self, shapes: FieldShapes, seed: int) -> None:
+
+class DecomposedField(nn.Module):
+    """Both fields of one object, in the unit frame.
+
+    `surroundings` (composition min-sdf) is a second signed distance: the background within the sphere.
+    `head` (baselines) says what of the background is the object; the foreground is silent then.
+    """
+
+    foreground: ForegroundNetwork
+    background: BackgroundNetwork
+
+    def __init__(
+        self,
+        shapes: FieldShapes,
+        seed: int,
+        kind: KindName = "hashgrid",
+        composition: CompositionName = "max",
+        head: HeadName = "none",
+        channels: int = 2,
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.foreground = Foreground(shapes, generator)
-        self.background = Background(shapes, generator)
+        self.foreground, self.background = NETWORKS[kind](shapes, generator)
+        self.composition: CompositionName = composition
+        self.surroundings: ForegroundNetwork | None = None
+        if composition == "min-sdf":
+            # A ball of negative radius is nowhere: the surroundings start empty.
+            self.surroundings = NETWORKS[kind](replace(shapes, sphere=-0.3), generator)[0]
+        self.head: Head | None = None
+        if head != "none":
+            self.head = Head(head, self.background.feature_width, channels, generator)
+
+    def distance(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
+        """What the object's mesh is the zero level of.
+
+        With a head: the density's level at which 1/32 stops half the light, where the head says object.
+        """
+        if self.head is None:
+            return self.foreground.sdf(points)
+        own = self.head.own(self.head(self.background.features(points)))
+        share = self.background.density_contracted(contract(points)) / (32 * 0.69)
+        return 0.02 * (1 - torch.where(own, share, 0.0)).clamp(-1, 1)
+
+    def density_contracted(self, contracted: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
+        """The background's density at contracted points; that of a second distance is its logistic's."""
+        density = self.background.density_contracted(contracted)
+        if self.surroundings is None:
+            return density
+        inside = contracted.norm(dim=-1) < 1
+        return density.masked_scatter(inside, 80 * torch.sigmoid(-80 * self.surroundings.sdf(contracted[inside])))
+
+
+def _open_levels(grid: HashGrid, first: int, progress: float) -> None:
+    levels = len(grid.resolutions)
+    grid.active_levels = min(levels, max(1, int(first + (levels - first) * progress / 0.4)))
 
 
 def _softplus(x: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ class Batch:
     colour: Float[Tensor, "ray 3"]
     mask: Bool[Tensor, "ray"]
     group: Int[Tensor, "ray"]
+    photo: Int[Tensor, "ray"]
+    """Index of the photo among those learnt from."""
+    features: Float[Tensor, "ray feature"]
+    """The teacher's, for the baseline that learns them; else none."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class TrainingPhoto:
     mask: Bool[np.ndarray, "height width"]
     labels: UInt8[np.ndarray, "height width"]
     ignored: Bool[np.ndarray, "height width"] | None = None
+    features: Float[np.ndarray, "height width feature"] | None = None
 
 
 def unit_from_cam(view: View, sphere: Sphere) -> Matrix4:
@@ -82,7 +87,25 @@ class RayBank:
             torch.cat([p.colour for p in parts]),
             torch.cat([p.mask for p in parts]),
             torch.where(raw < 0, -1, group - int((raw < 0).any())),
+            torch.cat([p.photo for p in parts]),
+            torch.cat([p.features for p in parts]),
         )
+
+    @property
+    def photos(self) -> int:
+        return len(self._photos)
+
+    @property
+    def channels(self) -> int:
+        """Of the teacher's features; the two labels where there is no teacher."""
+        features = self._photos[0].features
+        return 2 if features is None else features.shape[-1]
+
+    def query(self) -> Float[Tensor, "feature"]:
+        """Mean of the teacher's features in the mask of the first photo that shows the object."""
+        photo = next(photo for photo in self._photos if photo.mask.any())
+        assert photo.features is not None
+        return torch.as_tensor(photo.features[photo.mask].mean(0)).float()
 
     def draw_points(self, rng: np.random.Generator, count: int) -> Float[Tensor, "point 3"]:
         """Sparse points of the object's surface; none where there are fewer than twenty to trust."""
@@ -105,6 +128,8 @@ class RayBank:
             torch.as_tensor(photo.colour[row, column]).float() / 255,
             torch.as_tensor(photo.mask[row, column]),
             torch.as_tensor(photo.labels[row, column].astype(np.int64)),
+            torch.full((len(row),), photo_idx),
+            torch.zeros(len(row), 0) if photo.features is None else torch.as_tensor(photo.features[row, column]),
         )
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from maquette.fields.models import DecomposedField
+from maquette.fields.neus_samples import NeusSamples
 from maquette.fields.rays import camera_rays_unit
 from maquette.fields.sampling import CoarseGrids, Rays, lookup, sphere_span
 from maquette.fields.trace import trace
@@ -35,7 +36,7 @@ class FieldRenderer:
     """Trained fields with what is needed to render them; memory is bounded by `CHUNK` rays at a time."""
 
     field: DecomposedField
-    grids: CoarseGrids
+    grids: CoarseGrids | NeusSamples
     inv_s: float
     sections: int
     gate: Float[Tensor, "a b c"] | None = None
@@ -102,4 +103,4 @@ def surface_colours(
     best = (toward * normals[:, None]).sum(-1).argmax(1)
     directions = -toward[torch.arange(len(points)), best]
     _, gradients, features = field.foreground.geometry(points)
-    return field.foreground.colour(points, F.normalize(gradients, dim=-1), directions, features)
+    return field.foreground.colour(points, gradients, directions, features)

@@ -5,6 +5,7 @@ it, uniform in inverse distance), 33 drawn edges t_0 < ... < t_32 that bound 32 
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,40 @@ def bin_edges(rays: Rays) -> tuple[Float[Tensor, "ray edge"], Bool[Tensor, "ray"
     return torch.cat([inside, 1 / inverse], -1), hit
 
 
+@runtime_checkable
+class Sampler(Protocol):
+    """Where along a ray the networks are asked, and a cheap density for what asks after the training.
+
+    `sky`: light that passes the last section comes from there. `next_slice` is its state beside its tensors.
+    """
+
+    sky: bool
+    next_slice: int
+
+    def edges(
+        self,
+        field: DecomposedField,
+        rays: Rays,
+        inv_s: float,
+        sections: int,
+        generator: torch.Generator | None,
+    ) -> Float[Tensor, "ray edge"]:
+        """Edges of the sections; without a generator nothing is jittered."""
+        ...
+
+    def refresh(self, field: DecomposedField, everything: bool = False) -> None:
+        """Follow the field as it learns."""
+        ...
+
+    def complete(self, field: DecomposedField) -> None:
+        """Follow the field for the last time."""
+        ...
+
+    def density_at(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+        """Density of the background, coarsely."""
+        ...
+
+
 class CoarseGrids(nn.Module):
     """Signed distance over [-1, 1]^3 and density over contracted space, refreshed a slice at a time."""
 
@@ -63,7 +98,7 @@ class CoarseGrids(nn.Module):
 
     def __init__(self, sphere: float, side: int = 64, side_beyond: int = 80) -> None:
         super().__init__()
-        self.next_slice = 0
+        self.next_slice, self.sky = 0, True
         axis = torch.linspace(-1, 1, side)
         self.register_buffer("sdf", _points(axis).norm(dim=-1).reshape(side, side, side) - sphere)
         self.register_buffer("density", torch.full((side_beyond,) * 3, 0.3))
@@ -72,8 +107,8 @@ class CoarseGrids(nn.Module):
     def refresh(self, field: DecomposedField, everything: bool = False) -> None:
         """Recompute the next planes of both grids, or all of them. The background changes little: one is enough."""
         for name, extent, function, planes in (
-            ("sdf", 1.0, field.foreground.sdf, 2),
-            ("density", 2.0, field.background.density_contracted, 1),
+            ("sdf", 1.0, field.distance, 2),
+            ("density", 2.0, field.density_contracted, 1),
         ):
             grid = getattr(self, name)
             side = grid.shape[0]
@@ -83,6 +118,21 @@ class CoarseGrids(nn.Module):
             points = torch.cartesian_prod(axis[chosen], axis, axis)
             grid[chosen] = function(points).reshape(planes, side, side)
         self.next_slice += 1
+
+    def complete(self, field: DecomposedField) -> None:
+        """Recompute everything."""
+        self.refresh(field, everything=True)
+
+    def edges(
+        self,
+        field: DecomposedField,
+        rays: Rays,
+        inv_s: float,
+        sections: int,
+        generator: torch.Generator | None,
+    ) -> Float[Tensor, "ray edge"]:
+        """Edges drawn from the cached grids; the networks are not asked."""
+        return draw_edges(rays, self, inv_s, sections, generator)[0]
 
     def sdf_at(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         return lookup(self.sdf, points)

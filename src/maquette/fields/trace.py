@@ -1,16 +1,26 @@
 """Rays through both fields: the one place where samples meet networks, for training and for rendering."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from maquette.fields.composition import Composite, compose_max, density_alpha, neus_alpha
+from maquette.fields.composition import (
+    Composite,
+    compose_max,
+    compose_sum,
+    compose_where,
+    density_alpha,
+    neus_alpha,
+    transmittance,
+)
+from maquette.fields.heads import Head
+from maquette.fields.interface import CompositionName, ForegroundNetwork
 from maquette.fields.models import DecomposedField
-from maquette.fields.sampling import CoarseGrids, Rays, draw_edges, lookup
+from maquette.fields.sampling import Rays, Sampler, lookup
 
 
 @dataclass(frozen=True)
@@ -26,10 +36,21 @@ class Traced:
     colour_b: Float[Tensor, "ray sample 3"]
     gradients: Float[Tensor, "point 3"]
     middles: Float[Tensor, "ray sample"]
+    composition: CompositionName = "max"
+    nearer: Bool[Tensor, "ray sample"] | None = None
+    """Of two distances (min-sdf): where the foreground's is the smaller."""
+    overlap: Float[Tensor, "place"] | None = None
+    """Of two distances: how deep a place lies in both, for the loss that keeps them apart."""
+    head: Float[Tensor, "ray channel"] | None = None
+    """What the head of a baseline says of each ray."""
 
     @cached_property
     def composite(self) -> Composite:
-        """Both fields, the denser one of each section winning."""
+        """Both fields; with `max` the denser one of each section wins."""
+        if self.nearer is not None:
+            return compose_where(self.nearer, self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
+        if self.composition == "sum":
+            return compose_sum(self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
         return compose_max(self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
 
     @property
@@ -62,9 +83,9 @@ class Sharpness:
 
 def trace(
     field: DecomposedField,
-    grids: CoarseGrids,
+    grids: Sampler,
     rays: Rays,
-    inv_s: float,
+    inv_s: float | Tensor,
     anneal: float,
     sections: int,
     generator: torch.Generator | None = None,
@@ -76,7 +97,7 @@ def trace(
     `gate`, over [-1, 1]^3, says where the foreground may be; elsewhere it is silent and its network not asked.
     `floor` (n, d) is the supporting plane: the foreground is only where n.x + d > 0.
     """
-    edges, _ = draw_edges(rays, grids, inv_s, sections, generator)
+    edges = grids.edges(field, rays, inv_s.item() if isinstance(inv_s, Tensor) else inv_s, sections, generator)
     delta = edges[:, 1:] - edges[:, :-1]
     middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
     points = rays.at(middles)
@@ -86,18 +107,89 @@ def trace(
     density, colour_b = field.background(points.reshape(-1, 3), directions.reshape(-1, 3))
     alpha_b = density_alpha(density.reshape(shape), delta)
     inside = points.norm(dim=-1) < 1
-    # Whatever light is left after the last section comes from there, as from a sky.
-    sky = F.pad(torch.zeros_like(alpha_b[:, 1:]), (0, 1), value=1.0) * ~inside
-    alpha_b = torch.maximum(alpha_b, sky)
+    if grids.sky:
+        # Whatever light is left after the last section comes from there, as from a sky.
+        sky = F.pad(torch.zeros_like(alpha_b[:, 1:]), (0, 1), value=1.0) * ~inside
+        alpha_b = torch.maximum(alpha_b, sky)
+    within = inside
 
     if gate is not None:
         inside = inside & (lookup(gate, points) > 0.5)
     if floor is not None:
         inside = inside & (points @ floor[:3] + floor[3] > 0)
+    colour_b = colour_b.reshape(*shape, 3)
+    if field.head is not None:
+        return _traced_by_head(field.head, field, points, inside, alpha_b, colour_b, middles)
     p, d = points[inside], directions[inside]
     sdf, gradients, features = field.foreground.geometry(p)
     alpha = neus_alpha(sdf, (gradients * d).sum(-1), delta[inside], inv_s, anneal)
-    colour = field.foreground.colour(p, F.normalize(gradients, dim=-1).detach(), d, features)
+    colour = field.foreground.colour(p, gradients, d, features)
     alpha_f = torch.zeros(shape).masked_scatter(inside, alpha)
     colour_f = torch.zeros(*shape, 3).masked_scatter(inside[..., None], colour)
-    return Traced(alpha_f, colour_f, alpha_b, colour_b.reshape(*shape, 3), gradients, middles)
+    if field.composition == "split":
+        alpha_b = alpha_b * ~within
+    traced = Traced(alpha_f, colour_f, alpha_b, colour_b, gradients, middles, field.composition)
+    if field.surroundings is None:
+        return traced
+    distance = torch.full(shape, torch.inf).masked_scatter(inside, sdf)
+    return _with_surroundings(
+        traced, field.surroundings, distance, points, directions, delta, within, inv_s, anneal
+    )
+
+
+def _with_surroundings(
+    traced: Traced,
+    surroundings: ForegroundNetwork,
+    distance: Float[Tensor, "ray sample"],
+    points: Float[Tensor, "ray sample 3"],
+    directions: Float[Tensor, "ray sample 3"],
+    delta: Float[Tensor, "ray sample"],
+    within: Bool[Tensor, "ray sample"],
+    inv_s: float | Tensor,
+    anneal: float,
+) -> Traced:
+    """Within the sphere a second distance stands for the background; `distance` is the foreground's.
+
+    Source: ObjectSDF++. Deviates: a section counts for its nearer distance alone; the published opacity adds the
+    other's and can exceed one.
+    """
+    p, d = points[within], directions[within]
+    sdf, gradients, features = surroundings.geometry(p)
+    alpha = neus_alpha(sdf, (gradients * d).sum(-1), delta[within], inv_s, anneal)
+    other = torch.full_like(distance, torch.inf).masked_scatter(within, sdf)
+    own = distance[within]
+    both = torch.isfinite(own)
+    smaller = torch.minimum(own, sdf)[both].detach()
+    return replace(
+        traced,
+        alpha_b=traced.alpha_b.masked_scatter(within, alpha),
+        colour_b=traced.colour_b.masked_scatter(within[..., None], surroundings.colour(p, gradients, d, features)),
+        gradients=torch.cat([traced.gradients, gradients]),
+        nearer=(distance <= other) & torch.isfinite(distance),
+        overlap=torch.relu(-torch.maximum(own, sdf)[both] - smaller),
+    )
+
+
+def _traced_by_head(
+    head: Head,
+    field: DecomposedField,
+    points: Float[Tensor, "ray sample 3"],
+    inside: Bool[Tensor, "ray sample"],
+    alpha: Float[Tensor, "ray sample"],
+    colour: Float[Tensor, "ray sample 3"],
+    middles: Float[Tensor, "ray sample"],
+) -> Traced:
+    """One radiance field, whose sections are the foreground's where the head says so."""
+    values = head(field.background.features(points.reshape(-1, 3))).reshape(*middles.shape, -1)
+    own = head.own(values) & inside
+    rendered = head.render(transmittance(alpha) * alpha, values)
+    none = torch.zeros_like(alpha)
+    return Traced(
+        torch.where(own, alpha, none),
+        colour,
+        torch.where(own, none, alpha),
+        colour,
+        points.new_zeros(0, 3),
+        middles,
+        head=rendered,
+    )

@@ -1,0 +1,107 @@
+"""A training step of the hash grids beside one of the paper's own networks: seconds, per ray, and memory.
+
+`python benchmarks/fields.py [WORKSPACE]`: rays of a workspace that is complete up to `masks`, else of noise. Each
+kind runs in a process of its own, so that its peak memory is its own.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from maquette.data.captures import load_capture
+from maquette.data.workspace import Workspace
+from maquette.fields.config import FieldsConfig
+from maquette.fields.interface import KindName
+from maquette.fields.kinds import KINDS, build_field
+from maquette.fields.photos import training_photos
+from maquette.fields.presets import preset
+from maquette.fields.rays import RayBank, TrainingPhoto
+from maquette.fields.trace import trace
+from maquette.fields.training import loss_terms
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import inverse, look_at
+
+
+def noise_photos(count: int = 12, width: int = 320, height: int = 240) -> list[TrainingPhoto]:
+    """Photos of nothing from a ring around the sphere, a disc for a mask: a step costs the same."""
+    rng, photos = np.random.default_rng(0), []
+    camera = Camera(width, height, 400.0, 400.0, width / 2, height / 2)
+    y, x = np.mgrid[:height, :width]
+    disc = (x - width / 2) ** 2 + (y - height / 2) ** 2 < 80**2
+    for k in range(count):
+        eye = 3.0 * np.array([np.cos(k), np.sin(k), 0.4])
+        pose = inverse(look_at(eye, np.zeros(3), np.array([0.0, 0.0, 1.0])))
+        colour = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        photos.append(TrainingPhoto(camera, pose, colour, disc, rng.integers(0, 20, disc.shape).astype(np.uint8)))
+    return photos
+
+
+def measure(kind: KindName, workspace: Path | None, steps: int) -> dict[str, float]:
+    """Median seconds of a step, after one to warm up, at the middle of the training; peak memory of the process."""
+    config: FieldsConfig = preset(kind)
+    if workspace is None:
+        photos = noise_photos()
+    else:
+        photos = training_photos(Workspace(workspace), load_capture(Workspace(workspace)), config)
+    bank = RayBank(photos)
+    field, grids = build_field(config, 2), KINDS[kind].sampler(config.shapes)
+    optimizer = KINDS[kind].optimizer(torch.nn.ModuleDict({"field": field}), config)
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    before = _peak_mib()
+    seconds = []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        grids.refresh(field)
+        batch = bank.draw(rng, config.rays, config.photos, config.on_object)
+        inv_s = field.foreground.inv_s(config.sharpness.inv_s(0.8))
+        traced = trace(field, grids, batch.rays, inv_s, 1.0, config.sections, generator)
+        terms = loss_terms(traced, batch, field, bank.draw_points(rng, 512), None, config.losses, 0.8)
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    return {"step": float(np.median(seconds[1:])), "rays": config.rays, "peak": _peak_mib(), "before": before}
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workspace", type=Path, nargs="?")
+    parser.add_argument("--steps", type=int, default=60, help="of the hash grids")
+    parser.add_argument("--mlp-steps", type=int, default=2)
+    parser.add_argument("--only", choices=tuple(KINDS), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.only:
+        steps = asked.mlp_steps if asked.only == "mlp" else asked.steps
+        print(json.dumps(measure(asked.only, asked.workspace, steps)))
+        return
+    found = {}
+    for kind in KINDS:
+        command = [sys.executable, *sys.argv, "--only", kind]
+        # As the program `maquette` does: threads that spin while they wait take the cores from those that work.
+        told = subprocess.run(
+            command, check=True, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+        )
+        found[kind] = json.loads(told.stdout)
+    print("| kind | rays a step | s a step | ms a ray | peak MiB | of that the step |\n|---|---|---|---|---|---|")
+    for kind, row in found.items():
+        each = 1000 * row["step"] / row["rays"]
+        memory = f"{row['peak']:.0f} | {row['peak'] - row['before']:.0f}"
+        print(f"| {kind} | {row['rays']} | {row['step']:.3f} | {each:.4f} | {memory} |")
+    ratio = (found["mlp"]["step"] / found["mlp"]["rays"]) / (found["hashgrid"]["step"] / found["hashgrid"]["rays"])
+    print(f"\nper ray {ratio:.0f} times as fast, {torch.get_num_threads()} threads")
+
+
+if __name__ == "__main__":
+    main()

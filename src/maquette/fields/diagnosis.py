@@ -1,0 +1,85 @@
+"""Is training getting anywhere? Rows of metrics in, what is wrong and what to try out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+WARM_UP = 0.3
+"""Share of the training before which nothing is judged."""
+RECENT = 8
+"""Rows that must agree."""
+LEAST_DROP_DB = 3.0
+LONG = 0.15
+"""Share of the training over which PSNR must have stayed down."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures of one batch. Shares are of its rays: seen as foreground, in the coarse mask, meeting the sphere."""
+
+    step: int
+    psnr: float
+    foreground_share: float
+    mask_share: float
+    sphere_share: float
+
+
+def diagnose(rows: Sequence[Row], steps: int) -> str | None:
+    """What is wrong with a training of `steps` steps and what to try, or None.
+
+    Looks for figures that are not numbers, a foreground that vanished or fills the sphere, and PSNR that has
+    fallen and stayed down.
+    """
+    if not rows:
+        return None
+    if not np.isfinite(rows[-1].psnr):
+        where = f"at step {rows[-1].step} PSNR is not a number"
+        return f"{where}. Try half of --fields.grid-rate and --fields.network-rate."
+    judged = [row for row in rows if row.step >= WARM_UP * steps]
+    if len(judged) < RECENT:
+        return None
+    return _vanished(judged[-RECENT:]) or _fills(judged[-RECENT:]) or _falls(rows, steps)
+
+
+def _vanished(recent: Sequence[Row]) -> str | None:
+    mask = _mean(recent, "mask_share")
+    if mask <= 0 or any(row.foreground_share > 0.05 * mask for row in recent):
+        return None
+    return (
+        f"the foreground has vanished by step {recent[-1].step}: it covers "
+        f"{_mean(recent, 'foreground_share'):.1%} of the rays, the masks {mask:.1%}; the background has taken "
+        "the object over. Look at masks/coarse; try "
+        "--fields.losses.mask.weight 0.3 and --fields.losses.foreground.weight 0.1."
+    )
+
+
+def _fills(recent: Sequence[Row]) -> str | None:
+    sphere, mask = _mean(recent, "sphere_share"), _mean(recent, "mask_share")
+    if mask > 0.6 * sphere or any(row.foreground_share < 0.95 * row.sphere_share for row in recent):
+        return None
+    return (
+        f"the foreground fills the whole sphere at step {recent[-1].step}: "
+        f"{_mean(recent, 'foreground_share'):.1%} of the rays, the masks {mask:.1%}. Try "
+        "--fields.losses.mask.weight 0.3, --fields.losses.foreground.weight 0, or mark the object with --box so "
+        "that the sphere fits it."
+    )
+
+
+def _falls(rows: Sequence[Row], steps: int) -> str | None:
+    psnr = np.array([row.psnr for row in rows])
+    smooth = np.convolve(psnr, np.full(RECENT, 1 / RECENT), "valid")
+    last_step = np.array([row.step for row in rows[RECENT - 1 :]])
+    best = int(np.argmax(smooth))
+    down = last_step[smooth >= smooth[best] - LEAST_DROP_DB].max()
+    if last_step[-1] - down < LONG * steps:
+        return None
+    return (
+        f"PSNR has fallen from {smooth[best]:.1f} dB at step {last_step[best]} to {smooth[-1]:.1f} dB at step "
+        f"{last_step[-1]} and does not recover. Try half of --fields.grid-rate and --fields.network-rate, or a "
+        "lower --fields.sharpness.last; photos that contradict each other (moved object, wrong cameras) do this."
+    )
+
+
+def _mean(rows: Sequence[Row], name: str) -> float:
+    return float(np.mean([getattr(row, name) for row in rows]))

@@ -1,0 +1,101 @@
+"""What the fields learn from: photos with masks and labels, sparse points of the object, the supporting plane."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maquette.data.captures import load_ignored
+from maquette.data.errors import InputError
+from maquette.data.images import read_labels, read_mask, read_photo, resize_area
+from maquette.data.jsonio import read_record
+from maquette.data.records import Capture, MaskRecords
+from maquette.data.workspace import Workspace
+from maquette.fields.config import FieldsConfig
+from maquette.fields.noise import Noise
+from maquette.fields.rays import NO_LABEL, TrainingPhoto, shrunk_ignored, training_camera, unit_from_cam
+from maquette.geometry.support import supporting_plane
+from maquette.geometry.transforms import apply
+from maquette.masks.features import appearance
+
+
+def training_photos(workspace: Workspace, capture: Capture, request: FieldsConfig) -> list[TrainingPhoto]:
+    """Learnt photos at training resolution. Raises InputError where fewer than three masks show the object."""
+    records = read_record(workspace.masks / "masks.json", MaskRecords)
+    agreement = {record.photo: record.agreement for record in records.photos}
+    used = [view for view in capture.learnt if agreement[view.name] >= request.least_agreement]
+    if len(used) < 3:
+        used = list(capture.learnt)
+    photos, covered, noise = [], 0, noise_of(request)
+    for view in used:
+        camera = training_camera(view, capture.sphere, request.object_pixels)
+        size = (camera.width, camera.height)
+        mask = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name)
+        labels_path = workspace.clusters(view.name)
+        labels = read_labels(labels_path) if labels_path.exists() else np.full_like(mask, NO_LABEL, dtype=np.uint8)
+        rows = ((np.arange(camera.height) + 0.5) * labels.shape[0] / camera.height).astype(int)
+        columns = ((np.arange(camera.width) + 0.5) * labels.shape[1] / camera.width).astype(int)
+        small_mask = noise.flipped(resize_area(mask.astype(np.float32), *size) > 0.5, view.name)
+        small_labels = noise.relabelled(labels[rows][:, columns], view.name)
+        covered += int(small_mask.any())
+        colour = resize_area(read_photo(workspace.photo(view.name)), *size)
+        pose, ignored = unit_from_cam(view, capture.sphere), load_ignored(workspace, view)
+        small_ignored = None if ignored is None else shrunk_ignored(ignored, *size)
+        if small_ignored is None or not small_ignored.all():
+            photos.append(TrainingPhoto(camera, pose, colour, small_mask, small_labels, small_ignored))
+    if covered < 3:
+        raise InputError(
+            f"only {covered} of {len(photos)} masks in {workspace.masks} show the object; at least three must. "
+            "Look at masks/coarse, then mark the object with --box or give masks with --masks given."
+        )
+    return _with_features(photos) if request.head == "features" else photos
+
+
+def noise_of(request: FieldsConfig) -> Noise:
+    """The harm that is asked for."""
+    return Noise(request.mask_noise, request.label_noise, request.spoil, request.seed)
+
+
+def _with_features(photos: list[TrainingPhoto]) -> list[TrainingPhoto]:
+    """A teacher's features for each photo: colour and texture, each channel with mean 0 and deviation 1 over all.
+
+    Deviates: DFF learns those of a pretrained network; these need none.
+    """
+    raw = [appearance(photo.colour) for photo in photos]
+    flat = np.concatenate([features.reshape(-1, features.shape[-1]) for features in raw])
+    mean, deviation = flat.mean(0), flat.std(0) + 1e-6
+    return [
+        replace(photo, features=((features - mean) / deviation).astype(np.float32))
+        for photo, features in zip(photos, raw, strict=True)
+    ]
+
+
+def object_points(workspace: Workspace, capture: Capture, noise: Noise) -> Tensor:
+    """Sparse points in the sphere that at least two learnt photos see, most of them within their coarse mask."""
+    points = capture.points
+    seen, within = np.zeros(len(points.world)), np.zeros(len(points.world))
+    for view_idx, view in enumerate(capture.views):
+        chosen = points.view_idx == view_idx
+        if view.held_out or not chosen.any():
+            continue
+        mask = read_mask(workspace.coarse_mask(view.name))
+        mask = noise.flipped(noise.spoilt(mask, view.name), view.name)
+        column, row = (
+            np.floor(points.xy[chosen] * [mask.shape[1], mask.shape[0]] / [view.camera.width, view.camera.height])
+            .astype(int)
+            .T
+        )
+        hit = mask[row.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1)]
+        np.add.at(seen, points.point_idx[chosen], 1)
+        np.add.at(within, points.point_idx[chosen], hit)
+    own = (seen >= 2) & (within > 0.8 * seen) & capture.sphere.contains(points.world)
+    return torch.as_tensor(apply(capture.sphere.unit_from_world, points.world[own])).float()
+
+
+def floor_plane(capture: Capture) -> Tensor | None:
+    """The supporting plane in the unit frame, a little below where it was found."""
+    if capture.up_world is None:
+        return None
+    plane = supporting_plane(capture.points.world, np.array(capture.up_world), capture.sphere)
+    return None if plane is None else torch.as_tensor(plane).float() + torch.tensor([0, 0, 0, 0.03])

@@ -1,0 +1,69 @@
+"""Options that belong together: the paper's own recipe, and the baselines it is compared with."""
+
+from dataclasses import replace
+
+from maquette.fields.config import Baseline, FieldsConfig, Losses
+from maquette.fields.interface import KindName
+from maquette.fields.losses import LossTerm
+from maquette.fields.models import FieldShapes
+from maquette.fields.trace import Sharpness
+
+NONE = LossTerm(0.0)
+
+PAPER = FieldsConfig(
+    kind="mlp",
+    steps=200_000,
+    rays=512,
+    photos=1,
+    on_object=0.0,
+    network_rate=5e-4,
+    start="sphere",
+    plane="off",
+    shapes=FieldShapes(sphere=0.5),
+    sharpness=Sharpness(annealed=0.25),
+    losses=Losses(
+        visible=NONE,
+        points=NONE,
+        cluster=LossTerm(0.1, start=0.75),
+        colour_form="l2",
+        cluster_form="sum",
+        cluster_of="own",
+    ),
+)
+"""DORec as published: 150k steps without clusters, then 50k with them; 512 rays of one photo a step."""
+
+
+def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsConfig:
+    """What `--fields.kind` and `--fields.baseline` stand for where nothing else is said.
+
+    Baselines, each with the sizes, samples and schedule of its kind:
+    neus: one surface for all of the sphere, no masks. neus-mask: the same, its weight held to the coarse masks,
+    colour learnt within them. semantic, dff: one radiance field with a head (see `heads`).
+    """
+    config = PAPER if kind == "mlp" else FieldsConfig()
+    if baseline == "none":
+        return config
+    bare = replace(
+        config.losses,
+        foreground=NONE,
+        mask=NONE,
+        visible=NONE,
+        cluster=NONE,
+        points=NONE,
+    )
+    one_surface = replace(
+        config, baseline=baseline, composition="split", start="sphere", plane="off", diagnosis="off", losses=bare
+    )
+    one_radiance = replace(
+        config, baseline=baseline, start="sphere", plane="off", diagnosis="off", losses=replace(bare, eikonal=NONE)
+    )
+    match baseline:
+        case "neus":
+            return one_surface
+        case "neus-mask":
+            return replace(one_surface, losses=replace(bare, mask=LossTerm(0.1), colour_of="mask"))
+        case "semantic":
+            return replace(one_radiance, head="semantic")
+        case "dff":
+            losses = replace(one_radiance.losses, head=LossTerm(0.01))
+            return replace(one_radiance, head="features", losses=losses)

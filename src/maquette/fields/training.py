@@ -1,0 +1,176 @@
+"""The whole training loop, top to bottom: `train`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from maquette.data.checkpoints import (
+    load_tensors,
+    restore_rng,
+    restore_training,
+    rng_notes,
+    save_tensors,
+    training_state,
+)
+from maquette.data.errors import InputError
+from maquette.data.progress import Stopwatch, say, track
+from maquette.fields.config import FieldsConfig, Losses
+from maquette.fields.exposure import Exposure
+from maquette.fields.kinds import KINDS, build_field
+from maquette.fields.losses import (
+    cluster_loss,
+    colour_loss,
+    eikonal_loss,
+    foreground_loss,
+    mask_loss,
+    surface_point_loss,
+)
+from maquette.fields.metrics import Metrics
+from maquette.fields.models import DecomposedField
+from maquette.fields.neus_samples import NeusSamples
+from maquette.fields.rays import Batch, RayBank
+from maquette.fields.sampling import CoarseGrids
+from maquette.fields.trace import Traced, trace
+
+CHECKPOINT_EVERY = 250
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Both fields, where along rays to ask them, and the last inverse scale of the logistic."""
+
+    field: DecomposedField
+    grids: CoarseGrids | NeusSamples
+    inv_s: float
+
+
+def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Path, watch: Stopwatch) -> Trained:
+    """Train from where `folder` says. Raises InputError where training diverges or goes nowhere."""
+    rng = np.random.default_rng(request.seed)
+    generator = torch.Generator().manual_seed(request.seed)
+    kind = KINDS[request.kind]
+    field, grids = build_field(request, bank.channels), kind.sampler(request.shapes)
+    _start(field, bank, floor, request)
+    exposure = Exposure(bank.photos) if request.exposure == "on" else None
+    parts = {"field": field, "grids": grids} | ({} if exposure is None else {"exposure": exposure})
+    model = torch.nn.ModuleDict(parts)
+    optimizer = kind.optimizer(model, request)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    first, before = 0, 0.0
+    checkpoint = folder / "training.safetensors"
+    if checkpoint.exists():
+        tensors, notes = load_tensors(checkpoint)
+        restore_training(tensors, model, optimizer, generator)
+        restore_rng(rng, notes["rng"])
+        first, before = notes["step"], notes["seconds"]
+        grids.next_slice = notes["next_slice"]
+        say(f"fields: going on at step {first}")
+    metrics = Metrics(folder / "metrics.jsonl", first)
+    for step in track(range(first, request.steps), "fields", request.steps - first):
+        progress = step / request.steps
+        field.foreground.open_levels(request.first_levels, progress)
+        field.background.open_levels(request.first_levels, progress)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * kind.rate(progress, request.final_rate)
+        grids.refresh(field, everything=step % 500 == 0)
+        batch = bank.draw(rng, request.rays, request.photos, request.on_object)
+        inv_s = field.foreground.inv_s(request.sharpness.inv_s(progress))
+        traced = trace(
+            field,
+            grids,
+            batch.rays,
+            inv_s,
+            request.sharpness.anneal(progress),
+            request.sections,
+            generator,
+            floor=floor,
+        )
+        points = bank.draw_points(rng, 512)
+        terms = loss_terms(traced, batch, field, points, exposure, request.losses, progress)
+        loss = torch.stack(list(terms.values())).sum()
+        _stop_at_nan(terms, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % 25 == 0 or step == request.steps - 1:
+            colour = exposed(traced, batch, exposure)
+            metrics.write(step, before + watch.seconds, traced, colour, batch, terms, _number(inv_s))
+            if request.diagnosis == "on":
+                metrics.stop_if_lost(request.steps)
+        if step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
+            notes = {
+                "step": step + 1,
+                "seconds": before + watch.seconds,
+                "rng": rng_notes(rng),
+                "next_slice": grids.next_slice,
+            }
+            save_tensors(checkpoint, training_state(model, optimizer, generator), notes)
+    grids.complete(field)
+    return Trained(field, grids, _number(field.foreground.inv_s(request.sharpness.last)))
+
+
+def loss_terms(
+    traced: Traced,
+    batch: Batch,
+    field: DecomposedField,
+    points: Float[Tensor, "point 3"],
+    exposure: Exposure | None,
+    losses: Losses,
+    progress: float,
+) -> dict[str, Tensor]:
+    """Each active loss by name, weighted; `points` are sparse points of the object's surface."""
+    composite = traced.composite
+    # Rays that pass the sphere by have a foreground weight of exactly zero: nothing to learn from them there.
+    weight = {"own": composite.foreground_weight, "visible": composite.visible_weight}
+    colour = exposed(traced, batch, exposure)
+    counted = batch.mask if losses.colour_of == "mask" else slice(None)
+    functions = {
+        "colour": lambda: colour_loss(colour[counted], batch.colour[counted], losses.colour_form),
+        "eikonal": lambda: eikonal_loss(traced.gradients),
+        "foreground": lambda: foreground_loss(weight[losses.foreground_of], form=losses.foreground_form),
+        "mask": lambda: mask_loss(weight["own"], batch.mask),
+        "visible": lambda: mask_loss(weight["visible"], batch.mask),
+        "cluster": lambda: cluster_loss(weight[losses.cluster_of], batch.group, form=losses.cluster_form),
+        "points": lambda: surface_point_loss(field.foreground.sdf(points) if len(points) else points[:, 0]),
+    }
+    if traced.overlap is not None and len(overlap := traced.overlap):
+        functions["distinct"] = lambda: overlap.mean()
+    if field.head is not None and (rendered := traced.head) is not None:
+        head = field.head
+        functions["head"] = lambda: head.loss(rendered, batch.mask, batch.features)
+    if exposure is not None:
+        functions["exposure"] = exposure.loss
+    weights = {name: getattr(losses, name).at(progress) for name in functions}
+    return {name: weights[name] * function() for name, function in functions.items() if weights[name] > 0}
+
+
+def exposed(traced: Traced, batch: Batch, exposure: Exposure | None) -> Float[Tensor, "ray 3"]:
+    """The composite's colour as the batch's photos were exposed."""
+    colour = traced.composite.colour
+    return colour if exposure is None else exposure(colour, batch.photo)
+
+
+def _start(field: DecomposedField, bank: RayBank, floor: Tensor | None, request: FieldsConfig) -> None:
+    if request.start == "points":
+        field.foreground.start_from(bank.points_unit, None if floor is None else floor[:3])
+    if field.surroundings is not None and floor is not None:
+        field.surroundings.start_from_plane(floor)
+    if field.head is not None and request.head == "features":
+        field.head.query.copy_(bank.query())
+
+
+def _number(value: float | Tensor) -> float:
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def _stop_at_nan(terms: dict[str, torch.Tensor], step: int) -> None:
+    for name, term in terms.items():
+        if not torch.isfinite(term):
+            raise InputError(
+                f"training of the fields diverged at step {step}: the term `{name}` is {term.item()}. "
+                "Try a lower --fields.grid-rate, or look at masks/coarse for masks that contradict each other."
+            )
