@@ -21,6 +21,8 @@ class Losses:
     cluster: LossTerm = LossTerm(0.1, start=0.5)
     points: LossTerm = LossTerm(0.5)
     """Sparse points that lie in the masks against the surface."""
+    smooth: LossTerm = LossTerm(0.02, start=0.1)
+    """Normals of the surface against those a small step beside."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class FieldsConfig:
     least_agreement: float = 0.55
     """Photos whose mask agrees less than this with the others' hull are not learnt from: something stands before
     the object, or the mask is wrong."""
+    smooth_step: float = 0.01
+    """How far beside a point its neighbour lies for the smoothness term, in sphere radii."""
     first_levels: int = 4
     """Hash levels open at the start; all are open after 40 % of the steps."""
     shapes: FieldShapes = field(default_factory=FieldShapes)

@@ -34,6 +34,14 @@ def mask_loss(weight: Float[Tensor, "ray"], mask: Bool[Tensor, "ray"]) -> Float[
     return F.binary_cross_entropy(weight.clamp(1e-3, 1 - 1e-3), mask.to(weight.dtype))
 
 
+def smoothness_loss(here: Float[Tensor, "point 3"], beside: Float[Tensor, "point 3"]) -> Float[Tensor, ""]:
+    """How much unit normals differ from those a small step away: |n - n'|, so that a true edge costs no more
+    than the same turn spread out. Not in DORec; where colour says nothing, a surface is smooth."""
+    if not len(here):
+        return here.sum()
+    return ((here - beside).square().sum(-1) + 1e-4).sqrt().mean()
+
+
 def cluster_loss(weight: Float[Tensor, "ray"], group: Int[Tensor, "ray"], least: int = 8) -> Float[Tensor, ""]:
     """Entropy of the mean weight of each cluster (L_cls, Eq. 3-5), so a cluster is wholly in or wholly out.
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from maquette.fields.encoding import HashGrid, contract, spherical_harmonics
 from maquette.kernels.hashgrid import GridShape
 
 FEATURES = 15
+ROUNDING = 0.02
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class FieldShapes:
 class Foreground(nn.Module):
     """s(x) = s_0(x) + MLP(grid(x), x)_0, and a colour from features, normal and direction.
 
-    s_0(x) = max_i (u_i.x - h_i) is the convex outline the foreground starts from: directions u_i, supports h_i.
+    s_0(x) = softmax-rounded max_i (u_i.x - h_i) is the convex outline the foreground starts from: directions u_i,
+    supports h_i. Rounded, because its creases would stay on every plain surface.
     Deviates: NeuS starts from a sphere, whose bulge stays wherever a plain surface gives no reason to leave it.
     """
 
@@ -63,8 +65,8 @@ class Foreground(nn.Module):
         by_input = slope @ self.hidden.weight
         grid_features = value.shape[1]
         gradient = torch.einsum("pdf,pf->pd", jacobian, by_input[:, :grid_features]) + by_input[:, grid_features:]
-        start, side = self._outline(points)
-        return out[:, 0] + start, gradient + self.directions[side], out[:, 1:]
+        start, slope_start = self._outline(points)
+        return out[:, 0] + start, gradient + slope_start, out[:, 1:]
 
     def start_from(
         self, points: Float[Tensor, "point 3"], up: Float[Tensor, "3"] | None, margin: float = 0.02
@@ -79,10 +81,10 @@ class Foreground(nn.Module):
             along = points @ self.directions.T
             self.supports.copy_(torch.quantile(along, 0.98, dim=0) + margin)
 
-    def _outline(self, points: Float[Tensor, "point 3"]) -> tuple[Float[Tensor, "point"], Int[Tensor, "point"]]:
-        """s_0 and which direction attains it."""
-        value, side = (points @ self.directions.T - self.supports).max(dim=-1)
-        return value, side
+    def _outline(self, points: Float[Tensor, "point 3"]) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
+        """s_0 and its gradient."""
+        beyond = (points @ self.directions.T - self.supports) / ROUNDING
+        return ROUNDING * torch.logsumexp(beyond, -1), torch.softmax(beyond, -1) @ self.directions
 
     def colour(
         self,

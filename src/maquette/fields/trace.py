@@ -26,6 +26,15 @@ class Traced:
     colour_b: Float[Tensor, "ray sample 3"]
     gradients: Float[Tensor, "point 3"]
     middles: Float[Tensor, "ray sample"]
+    rays: Rays
+
+    def surface_points(self, least: float = 0.5) -> Float[Tensor, "point 3"]:
+        """Where rays that see the foreground meet it: the mean of its weights along the ray."""
+        shown = (self.composite.foreground_wins * self.composite.weights).detach()
+        weight = shown.sum(-1)
+        seen = weight > least
+        t = (shown * self.middles).sum(-1)[seen] / weight[seen]
+        return self.rays[seen].at(t[:, None])[:, 0]
 
     @cached_property
     def composite(self) -> Composite:
@@ -100,4 +109,4 @@ def trace(
     colour = field.foreground.colour(p, F.normalize(gradients, dim=-1).detach(), d, features)
     alpha_f = torch.zeros(shape).masked_scatter(inside, alpha)
     colour_f = torch.zeros(*shape, 3).masked_scatter(inside[..., None], colour)
-    return Traced(alpha_f, colour_f, alpha_b, colour_b.reshape(*shape, 3), gradients, middles)
+    return Traced(alpha_f, colour_f, alpha_b, colour_b.reshape(*shape, 3), gradients, middles, rays)

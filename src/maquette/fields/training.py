@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from maquette.data.checkpoints import (
@@ -23,6 +24,7 @@ from maquette.fields.losses import (
     eikonal_loss,
     foreground_loss,
     mask_loss,
+    smoothness_loss,
     surface_point_loss,
 )
 from maquette.fields.metrics import Metrics
@@ -83,7 +85,8 @@ def train(
         )
         points = bank.draw_points(rng, 512)
         on_surface = field.foreground.sdf(points) if len(points) else points[:, 0]
-        terms = loss_terms(traced, batch, on_surface, request.losses, progress)
+        normals = normals_beside(field, traced, generator, request.smooth_step)
+        terms = loss_terms(traced, batch, on_surface, normals, request.losses, progress)
         loss = torch.stack(list(terms.values())).sum()
         _stop_at_nan(terms, step)
         optimizer.zero_grad(set_to_none=True)
@@ -103,10 +106,25 @@ def train(
     return field, grids
 
 
+def normals_beside(
+    field: DecomposedField, traced: Traced, generator: torch.Generator, step: float
+) -> tuple[Tensor, Tensor]:
+    """Unit normals where rays meet the surface, and those a random step of about `step` beside."""
+    here = traced.surface_points()
+    beside = here + step * torch.randn(here.shape, generator=generator)
+    normals = F.normalize(field.foreground.geometry(torch.cat([here, beside]))[1], dim=-1)
+    return normals[: len(here)], normals[len(here) :]
+
+
 def loss_terms(
-    traced: Traced, batch: Batch, on_surface: Tensor, losses: Losses, progress: float
+    traced: Traced,
+    batch: Batch,
+    on_surface: Tensor,
+    normals: tuple[Tensor, Tensor],
+    losses: Losses,
+    progress: float,
 ) -> dict[str, Tensor]:
-    """Each active loss by name, weighted."""
+    """Each active loss by name, weighted. `normals` are pairs that lie beside each other."""
     composite = traced.composite
     # Rays that pass the sphere by have a foreground weight of exactly zero: nothing to learn from them there.
     own, visible = composite.foreground_weight, composite.visible_weight
@@ -118,6 +136,7 @@ def loss_terms(
         "visible": lambda: mask_loss(visible, batch.mask),
         "cluster": lambda: cluster_loss(visible, batch.group),
         "points": lambda: surface_point_loss(on_surface),
+        "smooth": lambda: smoothness_loss(*normals),
     }
     weights = {name: getattr(losses, name).at(progress) for name in functions}
     return {name: weights[name] * function() for name, function in functions.items() if weights[name] > 0}
