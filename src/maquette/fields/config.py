@@ -49,6 +49,8 @@ class FieldsConfig:
     least_agreement: float = 0.55
     """Photos whose mask agrees less than this with the others' hull are not learnt from: something stands before
     the object, or the mask is wrong."""
+    sharpen: tuple[float, ...] = (0.4, 0.7)
+    """When, as shares of the training, the coarse masks are made sharp with the fields' own silhouettes."""
     smooth_step: float = 0.01
     """How far beside a point its neighbour lies for the smoothness term, in sphere radii."""
     first_levels: int = 4

@@ -16,6 +16,7 @@ from maquette.kernels.hashgrid import GridShape
 
 FEATURES = 15
 ROUNDING = 0.02
+OUTLINE = 64
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Foreground(nn.Module):
 
     def __init__(self, shapes: FieldShapes, generator: torch.Generator) -> None:
         super().__init__()
-        self.register_buffer("directions", outline_directions())
+        self.register_buffer("directions", torch.zeros(OUTLINE, 3))
         self.register_buffer("supports", torch.full((len(self.directions),), shapes.sphere))
         self.grid = HashGrid(shapes.foreground, 1.0, generator)
         self.hidden = _linear(self.grid.features + 3, shapes.hidden, generator)
@@ -68,18 +69,10 @@ class Foreground(nn.Module):
         start, slope_start = self._outline(points)
         return out[:, 0] + start, gradient + slope_start, out[:, 1:]
 
-    def start_from(
-        self, points: Float[Tensor, "point 3"], up: Float[Tensor, "3"] | None, margin: float = 0.02
-    ) -> None:
-        """Start from the outline of sparse points of the object: their 98th percentile in every direction.
-
-        One direction is `up` itself, so that what lies flat starts flat.
-        """
-        if up is not None:
-            self.directions.copy_(self.directions @ _turn_z_to(up))
-        if len(points) >= 50:
-            along = points @ self.directions.T
-            self.supports.copy_(torch.quantile(along, 0.98, dim=0) + margin)
+    def start_from(self, directions: Float[Tensor, "direction 3"], supports: Float[Tensor, "direction"]) -> None:
+        """Start from the convex body {x : u_i.x <= h_i}."""
+        self.directions.copy_(directions)
+        self.supports.copy_(supports)
 
     def _outline(self, points: Float[Tensor, "point 3"]) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
         """s_0 and its gradient."""
@@ -96,22 +89,6 @@ class Foreground(nn.Module):
         """sRGB in 0..1; `normals` are unit and detached, so colour cannot bend geometry through them."""
         inputs = torch.cat([features, points, normals, spherical_harmonics(directions)], -1)
         return torch.sigmoid(self.colour_net(inputs))
-
-
-def outline_directions(count: int = 64) -> Float[Tensor, "direction 3"]:
-    """Unit vectors spread evenly over the sphere (a golden spiral), z and -z among them."""
-    k = torch.arange(count - 2) + 0.5
-    z, turn = 1 - 2 * k / (count - 2), k * (torch.pi * (5**0.5 - 1))
-    flat = (1 - z * z).sqrt()
-    spiral = torch.stack([flat * turn.cos(), flat * turn.sin(), z], -1)
-    return torch.cat([spiral, torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])])
-
-
-def _turn_z_to(up: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
-    """Rows x, y, z of an orthonormal frame whose z is `up`."""
-    z = F.normalize(up, dim=0)
-    x = F.normalize(torch.linalg.cross(z, torch.eye(3)[z.abs().argmin()]), dim=0)
-    return torch.stack([x, torch.linalg.cross(z, x), z])
 
 
 class Background(nn.Module):

@@ -29,8 +29,10 @@ from maquette.fields.losses import (
 )
 from maquette.fields.metrics import Metrics
 from maquette.fields.models import DecomposedField
+from maquette.fields.outline import masks_hull, outline_directions, supports
 from maquette.fields.rays import Batch, RayBank
 from maquette.fields.sampling import CoarseGrids
+from maquette.fields.sharpen import sharpened_masks
 from maquette.fields.trace import Traced, trace
 
 
@@ -45,7 +47,11 @@ def train(
     )
     field, grids = model["field"], model["grids"]
     assert isinstance(field, DecomposedField) and isinstance(grids, CoarseGrids)
-    field.foreground.start_from(bank.points_unit, None if floor is None else floor[:3])
+    directions = outline_directions(None if floor is None else floor[:3])
+    eyes = torch.as_tensor(np.stack([photo.unit_from_cam[:3, 3] for photo in bank.photos])).float()
+    hull = masks_hull(bank.photos, floor)
+    reach = supports(directions, bank.points_unit, hull, eyes, request.shapes.sphere)
+    field.foreground.start_from(directions, reach)
     tables = [p for name, p in field.named_parameters() if name.endswith("tables")]
     networks = [p for name, p in field.named_parameters() if not name.endswith("tables")]
     optimizer = torch.optim.Adam(
@@ -64,6 +70,10 @@ def train(
         first, before = notes["step"], notes["seconds"]
         grids.next_slice = notes["next_slice"]
         say(f"fields: going on at step {first}")
+    sharpenings = [round(share * request.steps) for share in request.sharpen]
+    passed = [k for k, at in enumerate(sharpenings) if at < first]
+    if passed:
+        bank.use_masks(_sharpen(field, grids, bank, request, floor, folder, passed[-1]))
     metrics = Metrics(folder / "metrics.jsonl", first)
     for step in track(range(first, request.steps), "fields", request.steps - first):
         progress = step / request.steps
@@ -71,6 +81,8 @@ def train(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * _decay(progress, request.final_rate)
         grids.refresh(field, everything=step % 500 == 0)
+        if step in sharpenings:
+            bank.use_masks(_sharpen(field, grids, bank, request, floor, folder, sharpenings.index(step)))
         batch = bank.draw(rng, request.rays, request.photos, request.on_object)
         inv_s = request.sharpness.inv_s(progress)
         traced = trace(
@@ -140,6 +152,19 @@ def loss_terms(
     }
     weights = {name: getattr(losses, name).at(progress) for name in functions}
     return {name: weights[name] * function() for name, function in functions.items() if weights[name] > 0}
+
+
+def _sharpen(
+    field: DecomposedField,
+    grids: CoarseGrids,
+    bank: RayBank,
+    request: FieldsConfig,
+    floor: Tensor | None,
+    folder: Path,
+    number: int,
+) -> list[np.ndarray]:
+    inv_s = request.sharpness.inv_s(request.sharpen[number])
+    return sharpened_masks(field, grids, bank.photos, inv_s, floor, folder / f"masks{number}")
 
 
 def _open_levels(field: DecomposedField, request: FieldsConfig, progress: float) -> None:
