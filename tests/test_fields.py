@@ -6,10 +6,18 @@ from torch.nn.functional import normalize
 
 from maquette.fields.composition import compose_max, density_alpha, neus_alpha, transmittance
 from maquette.fields.encoding import contract
-from maquette.fields.losses import cluster_loss, eikonal_loss, foreground_loss, mask_loss
-from maquette.fields.models import DecomposedField, FieldShapes
-from maquette.fields.rays import NO_LABEL, RayBank, TrainingPhoto
+from maquette.fields.losses import (
+    cluster_loss,
+    eikonal_loss,
+    foreground_loss,
+    mask_loss,
+    smoothness_loss,
+)
+from maquette.fields.models import DecomposedField, FieldShapes, outline_directions
+from maquette.fields.outline import masks_hull, supports
+from maquette.fields.rays import NO_LABEL, RayBank, TrainingPhoto, camera_rays_unit
 from maquette.fields.sampling import CoarseGrids, Rays, bin_edges, draw_edges, sphere_span
+from maquette.fields.sharpen import cut_in_band
 from maquette.fields.trace import trace
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import inverse, look_at
@@ -95,13 +103,52 @@ def test_the_start_is_the_outline_of_the_points_and_flat_where_they_are() -> Non
     side = normalize(torch.linalg.cross(up, torch.tensor([0.0, 0.0, 1.0])), dim=0)
     other = torch.linalg.cross(up, side)
     plate = (torch.rand(4000, 2, generator=_generator()) - 0.5) @ torch.stack([side, other]) + 0.1 * up
-    field.start_from(plate, up, margin=0.0)
+    directions = outline_directions(up)
+    nowhere = torch.zeros(0, 3)
+    field.start_from(directions, supports(directions, plate, nowhere, directions, otherwise=0.6, margin=0.0))
     with torch.no_grad():
         field.out.weight.zero_()
     assert field.sdf(0.5 * (plate - 0.1 * up) + 0.1 * up).abs().max() < 0.02
     middle = 0.5 * (plate - 0.1 * up) + 0.1 * up
     above = field.sdf(middle + 0.1 * up)
     torch.testing.assert_close(above, torch.full_like(above, 0.1), atol=0.02, rtol=0.0)
+
+
+def test_outline_reaches_the_points_where_cameras_look_and_the_hull_elsewhere() -> None:
+    directions = outline_directions(None)
+    points = normalize(torch.randn(500, 3, generator=_generator()), dim=-1) * 0.3
+    hull = normalize(torch.randn(20000, 3, generator=_generator()), dim=-1) * 0.5
+    eyes = torch.tensor([[0.0, 0.0, 3.0]])
+    reach = supports(directions, points, hull, eyes, otherwise=0.6)
+    seen = directions[:, 2] > 0.27
+    assert (reach[seen] < 0.35).all()
+    torch.testing.assert_close(reach[~seen], torch.full_like(reach[~seen], 0.5), atol=0.01, rtol=0.0)
+
+
+def test_hull_of_exact_masks_of_a_ball_is_the_ball() -> None:
+    photos = [_ball_photo(np.array(eye, dtype=float)) for eye in [(3, 0, 0), (0, 3, 0), (0, 0.1, 3), (-2, 2, 1)]]
+    radii = masks_hull(photos, None).norm(dim=-1)
+    assert 0.48 < radii.max() < 0.68  # four views leave corners
+    assert masks_hull(photos, torch.tensor([0.0, 0.0, 1.0, 0.0]))[:, 2].min() > 0
+
+
+def test_a_cut_in_the_band_finds_the_edge_of_the_colours() -> None:
+    y, x = np.mgrid[:120, :160]
+    truth = (x - 80) ** 2 + (y - 60) ** 2 < 35**2
+    rng = np.random.default_rng(0)
+    pixels = np.where(truth[..., None], [200, 60, 40], [60, 70, 200]) + rng.normal(0, 8, (120, 160, 3))
+    guess = (x - 82) ** 2 + (y - 60) ** 2 < 34**2
+    cut = cut_in_band(pixels.clip(0, 255).astype(np.uint8), guess)
+    assert (cut != truth).sum() < 0.2 * (guess != truth).sum()
+
+
+def test_smoothness_counts_a_turn_the_same_however_it_is_spread() -> None:
+    angles = torch.linspace(0, 1, 5)
+    normals = torch.stack([angles.cos(), angles.sin(), torch.zeros(5)], -1)
+    spread = smoothness_loss(normals[:-1], normals[1:]) * 4
+    sharp = smoothness_loss(normals[:1], normals[-1:])
+    torch.testing.assert_close(spread, sharp, rtol=0.05, atol=0.02)
+    assert smoothness_loss(normals[:0], normals[:0]) == 0
 
 
 def test_contraction_keeps_the_sphere_and_bounds_the_rest() -> None:
@@ -191,3 +238,13 @@ def test_rays_of_a_batch_see_their_own_pixels_and_groups_never_mix_photos() -> N
         assert len(torch.unique(batch.group[chosen & batch.mask])) == 1
         assert (batch.group[chosen & ~batch.mask] == -1).all()
     assert len(torch.unique(batch.group)) == 4
+
+
+def _ball_photo(eye: np.ndarray, radius: float = 0.5) -> TrainingPhoto:
+    camera = Camera(96, 96, 120.0, 120.0, 48.0, 48.0)
+    unit_from_cam = inverse(look_at(eye, np.zeros(3), np.array([0.0, 0.0, 1.0])))
+    rays = camera_rays_unit(camera, unit_from_cam, camera.pixel_grid().reshape(-1, 2))
+    beside = torch.linalg.cross(rays.origins, rays.directions).norm(dim=-1)
+    mask = (beside < radius).reshape(96, 96).numpy()
+    colour = np.zeros((96, 96, 3), np.uint8)
+    return TrainingPhoto(camera, unit_from_cam, colour, mask, np.full((96, 96), NO_LABEL, np.uint8))

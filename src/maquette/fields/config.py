@@ -28,6 +28,8 @@ class Losses:
     """Sparse points that lie in the masks against the surface."""
     distinct: LossTerm = LossTerm(0.5, start=0.5)
     """No place within two distances at once; counts with the composition min-sdf alone."""
+    smooth: LossTerm = LossTerm(0.02, start=0.1)
+    """Normals of the surface against those a small step beside."""
     head: LossTerm = LossTerm(0.04)
     """Labels (0.04 as published) or features (0.01) of a baseline's head; counts with a head alone."""
     exposure: LossTerm = LossTerm(0.1)
@@ -86,7 +88,12 @@ class FieldsConfig:
     head: HeadName = "none"
     """What a baseline's one radiance field carries to tell the object by."""
     start: Literal["points", "sphere"] = "points"
-    """What the foreground starts from: the outline of sparse points of the object, or a ball."""
+    """What the foreground starts from: an outline by sparse points where cameras look and the coarse masks' hull
+    elsewhere, or a ball."""
+    sharpen: tuple[float, ...] = (0.4, 0.7)
+    """When, as shares of the training, the coarse masks are made sharp with the fields' own silhouettes."""
+    smooth_step: float = 0.01
+    """How far beside a point its neighbour lies for the smoothness term, in sphere radii."""
     plane: Literal["on", "off"] = "on"
     """Whether the foreground ends at the supporting plane."""
     exposure: Literal["on", "off"] = "off"

@@ -34,8 +34,8 @@ class ForegroundNetwork(Protocol):
         """sRGB in 0..1."""
         ...
 
-    def start_from(self, points: Float[Tensor, "point 3"], up: Float[Tensor, "3"] | None) -> None:
-        """Start from sparse points of the object, where the kind can; `up` is the supporting plane's normal."""
+    def start_from(self, directions: Float[Tensor, "direction 3"], supports: Float[Tensor, "direction"]) -> None:
+        """Start from the convex body {x : u_i.x <= h_i}, where the kind can."""
         ...
 
     def start_from_plane(self, plane: Float[Tensor, "4"]) -> None:

@@ -82,6 +82,14 @@ def surface_point_loss(sdf: Float[Tensor, "point"]) -> Float[Tensor, ""]:
     return F.smooth_l1_loss(sdf, torch.zeros_like(sdf), beta=0.01)
 
 
+def smoothness_loss(here: Float[Tensor, "point 3"], beside: Float[Tensor, "point 3"]) -> Float[Tensor, ""]:
+    """How much unit normals differ from those a small step away: |n - n'|, so that a true edge costs no more
+    than the same turn spread out. Not in DORec; where colour says nothing, a surface is smooth."""
+    if not len(here):
+        return here.sum()
+    return ((here - beside).square().sum(-1) + 1e-4).sqrt().mean()
+
+
 def foreground_loss(
     weight: Float[Tensor, "ray"], least: float = 0.05, form: ForegroundForm = "barrier"
 ) -> Float[Tensor, ""]:

@@ -101,8 +101,8 @@ class MlpForeground(nn.Module):
         code = encode_frequencies(directions, DIRECTION_BANDS)
         return torch.sigmoid(self.colour_net(torch.cat([points, code, gradients, features], -1)))
 
-    def start_from(self, points: Float[Tensor, "point 3"], up: Float[Tensor, "3"] | None) -> None:
-        """The paper starts from its sphere whatever the points say."""
+    def start_from(self, directions: Float[Tensor, "direction 3"], supports: Float[Tensor, "direction"]) -> None:
+        """The paper starts from its sphere whatever the outline is."""
 
     def start_from_plane(self, plane: Float[Tensor, "4"]) -> None:
         """A second distance starts from its sphere too."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from maquette.fields.encoding import HashGrid, contract, spherical_harmonics
@@ -19,6 +19,7 @@ from maquette.fields.mlp import MlpBackground, MlpForeground, MlpShapes
 from maquette.kernels.hashgrid import GridShape
 
 FEATURES = 15
+ROUNDING = 0.02
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class FieldShapes:
 class Foreground(nn.Module):
     """s(x) = s_0(x) + MLP(grid(x), x)_0, and a colour from features, normal and direction.
 
-    s_0(x) = max_i (u_i.x - h_i) is the convex outline the foreground starts from: directions u_i, supports h_i.
+    s_0(x) = max_i (u_i.x - h_i), rounded, is the convex outline the foreground starts from: directions u_i,
+    supports h_i. Rounded, because its creases would stay on every plain surface.
     Deviates: NeuS starts from a sphere, whose bulge stays wherever a plain surface gives no reason to leave it.
     """
 
@@ -68,32 +70,24 @@ class Foreground(nn.Module):
         by_input = slope @ self.hidden.weight
         grid_features = value.shape[1]
         gradient = torch.einsum("pdf,pf->pd", jacobian, by_input[:, :grid_features]) + by_input[:, grid_features:]
-        start, side = self._outline(points)
-        return out[:, 0] + start, gradient + self.directions[side], out[:, 1:]
+        start, start_slope = self._outline(points)
+        return out[:, 0] + start, gradient + start_slope, out[:, 1:]
 
-    def start_from(
-        self, points: Float[Tensor, "point 3"], up: Float[Tensor, "3"] | None, margin: float = 0.02
-    ) -> None:
-        """Start from the outline of sparse points of the object: their 98th percentile in every direction.
-
-        One direction is `up` itself, so that what lies flat starts flat.
-        """
-        if up is not None:
-            self.directions.copy_(self.directions @ _turn_z_to(up))
-        if len(points) >= 50:
-            along = points @ self.directions.T
-            self.supports.copy_(torch.quantile(along, 0.98, dim=0) + margin)
+    def start_from(self, directions: Float[Tensor, "direction 3"], supports: Float[Tensor, "direction"]) -> None:
+        """Start from the convex body {x : u_i.x <= h_i}."""
+        self.directions.copy_(directions)
+        self.supports.copy_(supports)
 
     def start_from_plane(self, plane: Float[Tensor, "4"]) -> None:
         """Start as the half-space below a plane (n, d), n.x + d < 0; for a second distance."""
-        self.directions.copy_(self.directions @ _turn_z_to(plane[:3]))
+        self.directions.copy_(outline_directions(plane[:3]))
         self.supports.fill_(10.0)
         self.supports[-2] = -plane[3]
 
-    def _outline(self, points: Float[Tensor, "point 3"]) -> tuple[Float[Tensor, "point"], Int[Tensor, "point"]]:
-        """s_0 and which direction attains it."""
-        value, side = (points @ self.directions.T - self.supports).max(dim=-1)
-        return value, side
+    def _outline(self, points: Float[Tensor, "point 3"]) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
+        """s_0 and its gradient."""
+        beyond = (points @ self.directions.T - self.supports) / ROUNDING
+        return ROUNDING * torch.logsumexp(beyond, -1), torch.softmax(beyond, -1) @ self.directions
 
     def colour(
         self,
@@ -116,13 +110,15 @@ class Foreground(nn.Module):
         return scheduled
 
 
-def outline_directions(count: int = 64) -> Float[Tensor, "direction 3"]:
-    """Unit vectors spread evenly over the sphere (a golden spiral), z and -z among them."""
+def outline_directions(up: Float[Tensor, "3"] | None = None, count: int = 64) -> Float[Tensor, "direction 3"]:
+    """Unit vectors spread evenly over the sphere (a golden spiral), `up` and its opposite last, so that what lies
+    flat starts flat."""
     k = torch.arange(count - 2) + 0.5
     z, turn = 1 - 2 * k / (count - 2), k * (torch.pi * (5**0.5 - 1))
     flat = (1 - z * z).sqrt()
     spiral = torch.stack([flat * turn.cos(), flat * turn.sin(), z], -1)
-    return torch.cat([spiral, torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])])
+    directions = torch.cat([spiral, torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])])
+    return directions if up is None else directions @ _turn_z_to(up)
 
 
 def _turn_z_to(up: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:

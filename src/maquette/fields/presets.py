@@ -18,12 +18,14 @@ PAPER = FieldsConfig(
     on_object=0.0,
     network_rate=5e-4,
     start="sphere",
+    sharpen=(),
     plane="off",
     shapes=FieldShapes(sphere=0.5),
     sharpness=Sharpness(annealed=0.25),
     losses=Losses(
         visible=NONE,
         points=NONE,
+        smooth=NONE,
         cluster=LossTerm(0.1, start=0.75),
         colour_form="l2",
         cluster_form="sum",
@@ -50,7 +52,9 @@ def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsCo
         visible=NONE,
         cluster=NONE,
         points=NONE,
+        smooth=NONE,
     )
+    config = replace(config, sharpen=())
     one_surface = replace(
         config, baseline=baseline, composition="split", start="sphere", plane="off", diagnosis="off", losses=bare
     )

@@ -1,6 +1,6 @@
 """Training photos as rays: pixels, coarse masks and labels of all learnt photos, drawn a few photos at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -70,14 +70,14 @@ class RayBank:
     """All training rays. A batch comes from a few photos, so that clusters of one photo meet in it."""
 
     def __init__(self, photos: list[TrainingPhoto], points_unit: Float[Tensor, "point 3"] | None = None) -> None:
-        self._photos = photos
+        self.photos = photos
         self.points_unit = torch.zeros(0, 3) if points_unit is None else points_unit
         self._usable = [_usable_pixels(photo) for photo in photos]
         self._near = [_pixels_on_sphere(photo) for photo in photos]
 
     def draw(self, rng: np.random.Generator, rays: int, photos: int, on_object: float) -> Batch:
         """`rays` rays from `photos` photos; a share `on_object` meets the object sphere, the rest is anywhere."""
-        chosen = rng.choice(len(self._photos), min(photos, len(self._photos)), replace=False)
+        chosen = rng.choice(len(self.photos), min(photos, len(self.photos)), replace=False)
         parts = [self._draw_from(int(i), rng, rays // len(chosen), on_object) for i in chosen]
         labels = [part.group + 256 * k for k, part in enumerate(parts)]
         raw = torch.cat([torch.where(p.group == NO_LABEL, -1, g) for p, g in zip(parts, labels, strict=True)])
@@ -91,19 +91,19 @@ class RayBank:
             torch.cat([p.features for p in parts]),
         )
 
-    @property
-    def photos(self) -> int:
-        return len(self._photos)
+    def use_masks(self, masks: list[Bool[np.ndarray, "height width"]]) -> None:
+        """Learn from these masks, one a photo, from now on."""
+        self.photos = [replace(photo, mask=mask) for photo, mask in zip(self.photos, masks, strict=True)]
 
     @property
     def channels(self) -> int:
         """Of the teacher's features; the two labels where there is no teacher."""
-        features = self._photos[0].features
+        features = self.photos[0].features
         return 2 if features is None else features.shape[-1]
 
     def query(self) -> Float[Tensor, "feature"]:
         """Mean of the teacher's features in the mask of the first photo that shows the object."""
-        photo = next(photo for photo in self._photos if photo.mask.any())
+        photo = next(photo for photo in self.photos if photo.mask.any())
         assert photo.features is not None
         return torch.as_tensor(photo.features[photo.mask].mean(0)).float()
 
@@ -114,7 +114,7 @@ class RayBank:
         return self.points_unit[torch.as_tensor(rng.integers(0, len(self.points_unit), count))]
 
     def _draw_from(self, photo_idx: int, rng: np.random.Generator, rays: int, on_object: float) -> Batch:
-        photo, near, usable = self._photos[photo_idx], self._near[photo_idx], self._usable[photo_idx]
+        photo, near, usable = self.photos[photo_idx], self._near[photo_idx], self._usable[photo_idx]
         pixels = photo.camera.width * photo.camera.height
         count = round(rays * on_object) if len(near) else 0
         anywhere = rng.integers(0, pixels if usable is None else len(usable), rays - count)

@@ -36,6 +36,7 @@ class Traced:
     colour_b: Float[Tensor, "ray sample 3"]
     gradients: Float[Tensor, "point 3"]
     middles: Float[Tensor, "ray sample"]
+    rays: Rays
     composition: CompositionName = "max"
     nearer: Bool[Tensor, "ray sample"] | None = None
     """Of two distances (min-sdf): where the foreground's is the smaller."""
@@ -52,6 +53,14 @@ class Traced:
         if self.composition == "sum":
             return compose_sum(self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
         return compose_max(self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
+
+    def surface_points(self, least: float = 0.5) -> Float[Tensor, "point 3"]:
+        """Where rays that see the foreground meet it: the mean of its weights along the ray, detached."""
+        shown = (self.composite.foreground_wins * self.composite.weights).detach()
+        weight = shown.sum(-1)
+        seen = weight > least
+        t = (shown * self.middles).sum(-1)[seen] / weight[seen]
+        return self.rays[seen].at(t[:, None])[:, 0]
 
     @property
     def background_alone(self) -> Composite:
@@ -119,7 +128,7 @@ def trace(
         inside = inside & (points @ floor[:3] + floor[3] > 0)
     colour_b = colour_b.reshape(*shape, 3)
     if field.head is not None:
-        return _traced_by_head(field.head, field, points, inside, alpha_b, colour_b, middles)
+        return _traced_by_head(field.head, field, rays, points, inside, alpha_b, colour_b, middles)
     p, d = points[inside], directions[inside]
     sdf, gradients, features = field.foreground.geometry(p)
     alpha = neus_alpha(sdf, (gradients * d).sum(-1), delta[inside], inv_s, anneal)
@@ -128,7 +137,7 @@ def trace(
     colour_f = torch.zeros(*shape, 3).masked_scatter(inside[..., None], colour)
     if field.composition == "split":
         alpha_b = alpha_b * ~within
-    traced = Traced(alpha_f, colour_f, alpha_b, colour_b, gradients, middles, field.composition)
+    traced = Traced(alpha_f, colour_f, alpha_b, colour_b, gradients, middles, rays, field.composition)
     if field.surroundings is None:
         return traced
     distance = torch.full(shape, torch.inf).masked_scatter(inside, sdf)
@@ -173,6 +182,7 @@ def _with_surroundings(
 def _traced_by_head(
     head: Head,
     field: DecomposedField,
+    rays: Rays,
     points: Float[Tensor, "ray sample 3"],
     inside: Bool[Tensor, "ray sample"],
     alpha: Float[Tensor, "ray sample"],
@@ -191,5 +201,6 @@ def _traced_by_head(
         colour,
         points.new_zeros(0, 3),
         middles,
+        rays,
         head=rendered,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,13 +28,17 @@ from maquette.fields.losses import (
     eikonal_loss,
     foreground_loss,
     mask_loss,
+    smoothness_loss,
     surface_point_loss,
 )
 from maquette.fields.metrics import Metrics
-from maquette.fields.models import DecomposedField
+from maquette.fields.models import DecomposedField, outline_directions
 from maquette.fields.neus_samples import NeusSamples
+from maquette.fields.outline import masks_hull, supports
 from maquette.fields.rays import Batch, RayBank
+from maquette.fields.render import FieldRenderer
 from maquette.fields.sampling import CoarseGrids
+from maquette.fields.sharpen import sharpened_masks
 from maquette.fields.trace import Traced, trace
 
 CHECKPOINT_EVERY = 250
@@ -55,7 +60,7 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
     kind = KINDS[request.kind]
     field, grids = build_field(request, bank.channels), kind.sampler(request.shapes)
     _start(field, bank, floor, request)
-    exposure = Exposure(bank.photos) if request.exposure == "on" else None
+    exposure = Exposure(len(bank.photos)) if request.exposure == "on" else None
     parts = {"field": field, "grids": grids} | ({} if exposure is None else {"exposure": exposure})
     model = torch.nn.ModuleDict(parts)
     optimizer = kind.optimizer(model, request)
@@ -69,6 +74,15 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
         first, before = notes["step"], notes["seconds"]
         grids.next_slice = notes["next_slice"]
         say(f"fields: going on at step {first}")
+    sharpenings = [round(share * request.steps) for share in request.sharpen]
+
+    def sharpened(number: int) -> list[np.ndarray]:
+        inv_s = _number(field.foreground.inv_s(request.sharpness.inv_s(request.sharpen[number])))
+        renderer = FieldRenderer(field, grids, inv_s, request.sections, floor=floor)
+        return sharpened_masks(renderer, bank.photos, folder / f"masks{number}")
+
+    if passed := [number for number, at in enumerate(sharpenings) if at < first]:
+        bank.use_masks(sharpened(passed[-1]))
     metrics = Metrics(folder / "metrics.jsonl", first)
     for step in track(range(first, request.steps), "fields", request.steps - first):
         progress = step / request.steps
@@ -77,6 +91,8 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * kind.rate(progress, request.final_rate)
         grids.refresh(field, everything=step % 500 == 0)
+        if step in sharpenings:
+            bank.use_masks(sharpened(sharpenings.index(step)))
         batch = bank.draw(rng, request.rays, request.photos, request.on_object)
         inv_s = field.foreground.inv_s(request.sharpness.inv_s(progress))
         traced = trace(
@@ -90,7 +106,8 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
             floor=floor,
         )
         points = bank.draw_points(rng, 512)
-        terms = loss_terms(traced, batch, field, points, exposure, request.losses, progress)
+        beside = request.smooth_step * torch.randn(len(batch.mask), 3, generator=generator)
+        terms = loss_terms(traced, batch, field, points, beside, exposure, request.losses, progress)
         loss = torch.stack(list(terms.values())).sum()
         _stop_at_nan(terms, step)
         optimizer.zero_grad(set_to_none=True)
@@ -118,11 +135,12 @@ def loss_terms(
     batch: Batch,
     field: DecomposedField,
     points: Float[Tensor, "point 3"],
+    beside: Float[Tensor, "ray 3"],
     exposure: Exposure | None,
     losses: Losses,
     progress: float,
 ) -> dict[str, Tensor]:
-    """Each active loss by name, weighted; `points` are sparse points of the object's surface."""
+    """Each active loss by name, weighted; `points` are sparse ones of the object's surface, `beside` small steps."""
     composite = traced.composite
     # Rays that pass the sphere by have a foreground weight of exactly zero: nothing to learn from them there.
     weight = {"own": composite.foreground_weight, "visible": composite.visible_weight}
@@ -137,6 +155,8 @@ def loss_terms(
         "cluster": lambda: cluster_loss(weight[losses.cluster_of], batch.group, form=losses.cluster_form),
         "points": lambda: surface_point_loss(field.foreground.sdf(points) if len(points) else points[:, 0]),
     }
+    if field.head is None:
+        functions["smooth"] = lambda: smoothness_loss(*_normals(field, traced.surface_points(), beside))
     if traced.overlap is not None and len(overlap := traced.overlap):
         functions["distinct"] = lambda: overlap.mean()
     if field.head is not None and (rendered := traced.head) is not None:
@@ -148,6 +168,15 @@ def loss_terms(
     return {name: weights[name] * function() for name, function in functions.items() if weights[name] > 0}
 
 
+def _normals(
+    field: DecomposedField, here: Float[Tensor, "point 3"], beside: Float[Tensor, "ray 3"]
+) -> tuple[Tensor, Tensor]:
+    """Unit normals at points of the surface, and a small step beside each."""
+    gradients = field.foreground.geometry(torch.cat([here, here + beside[: len(here)]]))[1]
+    normals = F.normalize(gradients, dim=-1)
+    return normals[: len(here)], normals[len(here) :]
+
+
 def exposed(traced: Traced, batch: Batch, exposure: Exposure | None) -> Float[Tensor, "ray 3"]:
     """The composite's colour as the batch's photos were exposed."""
     colour = traced.composite.colour
@@ -156,7 +185,11 @@ def exposed(traced: Traced, batch: Batch, exposure: Exposure | None) -> Float[Te
 
 def _start(field: DecomposedField, bank: RayBank, floor: Tensor | None, request: FieldsConfig) -> None:
     if request.start == "points":
-        field.foreground.start_from(bank.points_unit, None if floor is None else floor[:3])
+        directions = outline_directions(None if floor is None else floor[:3])
+        eyes = torch.as_tensor(np.stack([photo.unit_from_cam[:3, 3] for photo in bank.photos])).float()
+        hull = masks_hull(bank.photos, floor)
+        reach = supports(directions, bank.points_unit, hull, eyes, request.shapes.sphere)
+        field.foreground.start_from(directions, reach)
     if field.surroundings is not None and floor is not None:
         field.surroundings.start_from_plane(floor)
     if field.head is not None and request.head == "features":

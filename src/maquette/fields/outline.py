@@ -1,0 +1,58 @@
+"""Where the foreground starts: a convex outline, given by how far the object reaches in a set of directions.
+
+Symbols: u unit directions, h support (how far the object reaches along u), unit frame throughout.
+Sparse points say how far it reaches where cameras look; where none looks, the coarse masks' hull does.
+Deviates: NeuS starts from a sphere, whose bulge stays wherever a plain surface gives no reason to leave it.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from maquette.fields.rays import TrainingPhoto
+from maquette.geometry.transforms import apply, inverse
+
+LEAST_POINTS = 50
+
+
+def masks_hull(
+    photos: list[TrainingPhoto], floor: Float[Tensor, "4"] | None, side: int = 64, share: float = 0.8
+) -> Float[Tensor, "point 3"]:
+    """Voxel centres in the sphere, above the floor, that at least `share` of the masks in sight of them hold."""
+    axis = np.linspace(-1, 1, side)
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    points = points[np.linalg.norm(points, axis=-1) < 1]
+    if floor is not None:
+        plane = floor.numpy()
+        points = points[points @ plane[:3] + plane[3] > 0]
+    seen, held = np.zeros(len(points)), np.zeros(len(points))
+    for photo in photos:
+        height, width = photo.mask.shape
+        xy = photo.camera.project(apply(inverse(photo.unit_from_cam), points))
+        column, row = np.nan_to_num(xy, nan=-1.0).clip(-1, 1e6).astype(int).T
+        inside = (xy[:, 0] >= 0) & (xy[:, 1] >= 0) & (column < width) & (row < height)
+        seen[inside] += 1
+        held[inside] += photo.mask[row[inside], column[inside]]
+    return torch.as_tensor(points[(seen >= 2) & (held >= share * seen)]).float()
+
+
+def supports(
+    directions: Float[Tensor, "direction 3"],
+    points: Float[Tensor, "point 3"],
+    hull: Float[Tensor, "voxel 3"],
+    cameras: Float[Tensor, "camera 3"],
+    otherwise: float,
+    margin: float = 0.02,
+) -> Float[Tensor, "direction"]:
+    """How far the object reaches: the 98th percentile of the sparse points where a camera looks from within 75
+    degrees of the direction, the hull elsewhere; `otherwise` where there is neither."""
+    reach = torch.full((len(directions),), otherwise)
+    if len(hull):
+        reach = (hull @ directions.T).max(dim=0).values
+    if len(points) >= LEAST_POINTS:
+        by_points = torch.quantile(points @ directions.T, 0.98, dim=0) + margin
+        looked_at = (F.normalize(cameras, dim=-1) @ directions.T).max(dim=0).values > 0.26
+        reach = torch.where(looked_at, by_points, torch.maximum(reach, by_points)) if len(hull) else by_points
+    return reach

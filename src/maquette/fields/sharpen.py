@@ -1,0 +1,95 @@
+"""Coarse masks made sharp half-way through the training, from the fields' own silhouettes and each photo's edges.
+
+A coarse mask is wrong in its own photo's way; the half-trained surface is what all photos agree on, right to a
+few pixels everywhere. Within those few pixels the photo itself knows best where the object ends: GrabCut decides
+in a band about the silhouette, with all that lies inside and outside of the band as its colours.
+Not in DORec, which keeps its coarse masks to the end.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+from skimage.measure import marching_cubes
+
+from maquette.data.images import read_mask, write_image
+from maquette.fields.rays import TrainingPhoto, camera_rays_unit
+from maquette.fields.render import FieldRenderer
+from maquette.render.mesh import Mesh, MeshRenderer
+
+BAND = 4
+SIDE = 144
+
+
+def sharpened_masks(
+    renderer: FieldRenderer, photos: list[TrainingPhoto], folder: Path
+) -> list[Bool[np.ndarray, "height width"]]:
+    """A mask per photo, kept in `folder`, or found there: training that was interrupted goes on with the same.
+
+    A photo that shows nothing of the foreground keeps the mask it has.
+    """
+    names = [folder / f"{idx:05d}.png" for idx in range(len(photos))]
+    if not all(name.exists() for name in names):
+        surface = _surface(renderer)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, photo in zip(names, photos, strict=True):
+            write_image(name, photo.mask if surface is None else _sharpened(renderer, surface, photo))
+    return [read_mask(name) for name in names]
+
+
+def cut_in_band(
+    pixels: UInt8[np.ndarray, "height width 3"], silhouette: Bool[np.ndarray, "height width"], band: int = BAND
+) -> Bool[np.ndarray, "height width"]:
+    """The silhouette with its outline moved, by at most `band` pixels, to where the photo's colours part."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
+    solid = silhouette.astype(np.uint8)
+    inner, outer = cv2.erode(solid, kernel) > 0, cv2.dilate(solid, kernel) == 0
+    # Colours far from the object say nothing about its outline.
+    x, y, width, height = cv2.boundingRect(solid)
+    margin = 8 * band
+    window = (slice(max(0, y - margin), y + height + margin), slice(max(0, x - margin), x + width + margin))
+    if inner[window].sum() < 50 or outer[window].sum() < 50:
+        return silhouette
+    guess = np.where(solid > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+    guess = np.where(inner, cv2.GC_FGD, np.where(outer, cv2.GC_BGD, guess)).astype(np.uint8)[window]
+    guess = np.ascontiguousarray(guess)
+    cv2.setRNGSeed(0)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(pixels[window]), guess, None, *models, 2, cv2.GC_INIT_WITH_MASK)
+    cut = np.zeros_like(silhouette)
+    cut[window] = (guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)
+    return cut
+
+
+def _sharpened(
+    renderer: FieldRenderer, surface: MeshRenderer, photo: TrainingPhoto
+) -> Bool[np.ndarray, "height width"]:
+    camera = photo.camera
+    rays = camera_rays_unit(camera, photo.unit_from_cam, camera.pixel_grid().reshape(-1, 2))
+    distance = surface.cast(rays.origins, rays.directions).distance
+    shown = torch.zeros(len(distance), dtype=torch.bool)
+    for part in torch.isfinite(distance).nonzero()[:, 0].split(65536):
+        shown[part] = ~renderer.hidden(rays[part], distance[part])
+    silhouette = shown.reshape(camera.height, camera.width).numpy()
+    return cut_in_band(photo.colour, silhouette) if silhouette.any() else photo.mask
+
+
+@torch.no_grad()
+def _surface(renderer: FieldRenderer) -> MeshRenderer | None:
+    """The foreground's zero level in the unit frame, closed at sphere and floor; None where there is none."""
+    axis = torch.linspace(-1, 1, SIDE)
+    planes = []
+    for x in axis:
+        points = torch.cartesian_prod(x[None], axis, axis)
+        distance = torch.maximum(renderer.field.distance(points), points.norm(dim=-1) - 0.99)
+        if renderer.floor is not None:
+            distance = torch.maximum(distance, -(points @ renderer.floor[:3] + renderer.floor[3]))
+        planes.append(distance.reshape(SIDE, SIDE))
+    grid = torch.stack(planes).numpy()
+    if not (grid < 0).any():
+        return None
+    vertices, faces = marching_cubes(grid, 0.0)[:2]
+    vertices = torch.as_tensor(vertices.copy()).float() * (2 / (SIDE - 1)) - 1
+    return MeshRenderer(Mesh(vertices, torch.as_tensor(faces.astype(np.int32))))
