@@ -12,8 +12,10 @@ from typing import cast, get_args
 def expand(command: str, words: Sequence[str]) -> list[str]:
     """The command's words with those that its presets stand for."""
     prefix = {"fields": "--", "run": "--fields.", "demo": "--fields."}.get(command)
+    if prefix is None:
+        return list(words)
     kind, baseline = (_value(words, f"{prefix}{name}") for name in ("kind", "baseline"))
-    if prefix is None or (kind, baseline) == (None, None):
+    if (kind, baseline) == (None, None):
         return list(words)
 
     from maquette.fields.config import Baseline, FieldsConfig
@@ -25,11 +27,11 @@ def expand(command: str, words: Sequence[str]) -> list[str]:
     compared = cast(Baseline, baseline) if baseline in get_args(Baseline) else "none"
     wanted = _options(preset(chosen, compared), FieldsConfig(), prefix)
     typed = {word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")}
-    return [*words, *(w for name, value in wanted.items() if name not in typed for w in (name, value))]
+    return [*words, *(w for name, values in wanted.items() if name not in typed for w in (name, *values))]
 
 
 def _value(words: Sequence[str], option: str) -> str | None:
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if word == option:
             return following
         if word.startswith(f"{option}="):
@@ -37,7 +39,7 @@ def _value(words: Sequence[str], option: str) -> str | None:
     return None
 
 
-def _options(config: object, default: object, prefix: str) -> dict[str, str]:
+def _options(config: object, default: object, prefix: str) -> dict[str, list[str]]:
     """What differs from the default, as options and their values."""
     found = {}
     assert is_dataclass(config)
@@ -47,5 +49,5 @@ def _options(config: object, default: object, prefix: str) -> dict[str, str]:
         if is_dataclass(ours):
             found |= _options(ours, theirs, f"{option}.")
         elif ours != theirs:
-            found[option] = str(ours)
+            found[option] = [str(value) for value in ours] if isinstance(ours, tuple) else [str(ours)]
     return found

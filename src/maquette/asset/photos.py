@@ -41,7 +41,7 @@ def photos_to_colour_from(
             mask = np.where(resize_area(ignored.astype(np.float32), *size) > 0, 0.0, mask)
         pixels = resize_area(read_photo(workspace.photo(view.name)), *size)
         x0, y0, x1, y1 = _window(capture.sphere.box_in(camera, view.cam_from_world), camera)
-        window, inner = camera.cropped(x0, y0, x1 - x0, y1 - y0), (slice(y0, y1), slice(x0, x1))
+        window, inner = camera.cropped(float(x0), float(y0), x1 - x0, y1 - y0), (slice(y0, y1), slice(x0, x1))
         photo = Photo(window, view.cam_from_world, pixels[inner].copy(), mask[inner].astype(np.float32))
         photos.append(trusted(photo))
     return photos

@@ -91,7 +91,7 @@ class RayBank:
             torch.cat([p.features for p in parts]),
         )
 
-    def use_masks(self, masks: list[Bool[np.ndarray, "height width"]]) -> None:
+    def use_masks(self, masks: list[Bool[np.ndarray, "_ _"]]) -> None:
         """Learn from these masks, one a photo, from now on."""
         self.photos = [replace(photo, mask=mask) for photo, mask in zip(self.photos, masks, strict=True)]
 

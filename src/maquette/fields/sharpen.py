@@ -25,7 +25,7 @@ SIDE = 144
 
 def sharpened_masks(
     renderer: FieldRenderer, photos: list[TrainingPhoto], folder: Path
-) -> list[Bool[np.ndarray, "height width"]]:
+) -> list[Bool[np.ndarray, "_ _"]]:
     """A mask per photo, kept in `folder`, or found there: training that was interrupted goes on with the same.
 
     A photo that shows nothing of the foreground keeps the mask it has.
@@ -57,7 +57,7 @@ def cut_in_band(
     guess = np.ascontiguousarray(guess)
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(pixels[window]), guess, None, *models, 2, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(np.ascontiguousarray(pixels[window]), guess, (0, 0, 0, 0), *models, 2, cv2.GC_INIT_WITH_MASK)
     cut = np.zeros_like(silhouette)
     cut[window] = (guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)
     return cut

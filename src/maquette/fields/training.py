@@ -140,7 +140,7 @@ def loss_terms(
     losses: Losses,
     progress: float,
 ) -> dict[str, Tensor]:
-    """Each active loss by name, weighted; `points` are sparse ones of the object's surface, `beside` small steps."""
+    """Each active loss by name, weighted; `points` are sparse ones of the surface, `beside` small steps."""
     composite = traced.composite
     # Rays that pass the sphere by have a foreground weight of exactly zero: nothing to learn from them there.
     weight = {"own": composite.foreground_weight, "visible": composite.visible_weight}
