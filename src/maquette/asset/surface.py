@@ -34,14 +34,16 @@ def find_surface(distance: Distance, votes: Votes, resolution: int, closing: int
     return Found(simplify(fine, faces), opaque_region(band, fine[0]))
 
 
-def opaque_region(band: Band, vertices: Float[np.ndarray, "vertex 3"], side: int = 112) -> Float[Tensor, "a b c"]:
+def opaque_region(band: Band, vertices: Float[np.ndarray, "vertex 3"], side: int = 128) -> Float[Tensor, "a b c"]:
     """1 in the solid that the vertices bound and a margin around it, else 0, at side^3 places over [-1, 1]^3."""
     leaf = band.spacing * 4
     shell = np.zeros_like(band.coarse, dtype=bool)
     shell[tuple((np.floor((vertices - band.origin) / leaf).astype(int) + 1).clip(0, len(shell) - 1).T)] = True
-    labels = np.asarray(connected_components(shell | (band.coarse < 0), connectivity=1))
-    own = np.isin(labels, np.unique(labels[shell]))
+    # Solid that the mesh does not bound (a floater beside it) has a component of its own and stays out.
+    solid = band.coarse < 0
+    labels = np.asarray(connected_components(solid, connectivity=1))
+    own = shell | (solid & np.isin(labels, np.unique(labels[shell & solid])))
     axis = (np.linspace(-1, 1, side) - band.origin) / leaf + 0.5
     places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
-    solid = ndimage.map_coordinates(own.astype(np.float32), places, order=1) > 0.1
-    return torch.nn.functional.max_pool3d(torch.as_tensor(solid)[None, None].float(), 5, 1, 2)[0, 0]
+    region = ndimage.map_coordinates(own.astype(np.float32), places, order=1) > 0.1
+    return torch.nn.functional.max_pool3d(torch.as_tensor(region)[None, None].float(), 3, 1, 1)[0, 0]
