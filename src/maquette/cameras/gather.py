@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from maquette.cameras.exif import lies_as_displayed
-from maquette.cameras.sources import PhotoFile, Source, select
+from maquette.cameras.sources import PhotoFile, Source
 from maquette.cameras.undistort import bends, undistort_photo
 from maquette.cameras.video import choose_frames, read_frames
 from maquette.data.errors import InputError
 from maquette.data.formats.given import GivenCapture
-from maquette.data.images import read_photo, write_image
+from maquette.data.images import read_photo, select_photos, write_image
 from maquette.data.jsonio import read_json, write_json
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
@@ -29,7 +29,9 @@ def gather_photos(photos: Iterable[PhotoFile], folder: Path) -> tuple[Path, ...]
 def gather_given_frames(given: GivenCapture, frames: str | None, folder: Path) -> tuple[Path, ...]:
     """The frames of a video whose cameras are known, as photos, in order; `frames` chooses among them."""
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = {photo.frame_idx: photo for photo in select(given.photos, frames) if photo.frame_idx is not None}
+    chosen = {
+        photo.frame_idx: photo for photo in select_photos(given.photos, frames) if photo.frame_idx is not None
+    }
     paths = []
     for frame_idx, frame in read_frames(given.photos[0].path, np.array(sorted(chosen))):
         paths.append(folder / chosen[frame_idx].name)

@@ -1,10 +1,9 @@
 """What a SOURCE is: a folder of photos, a video, or a capture whose cameras are known already."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from maquette.cameras.video import VIDEO_SUFFIXES
 from maquette.data.errors import InputError
@@ -20,7 +19,6 @@ Kind = Literal["photos", "video"] | Format
 FormatChoice = Literal["photos"] | Format
 PHOTO_FOLDERS = ("photos", "images", "image", "rgb")
 MASK_FOLDERS = ("masks", "mask_visib", "mask")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -100,24 +98,6 @@ def find_source(source: Path, name: FormatChoice | None = None, object_id: int |
     video = next((photo.path for photo in given.photos if photo.frame_idx is not None), None)
     photos = () if video else tuple(PhotoFile(photo.name, photo.path) for photo in given.photos)
     return Source(source, form, photos, video, masks, true, given)
-
-
-def select(photos: Sequence[T], frames: str | None) -> tuple[T, ...]:
-    """The slice A:B:C of the photos. Raises InputError for something that is no slice or leaves nothing."""
-    if frames is None:
-        return tuple(photos)
-    try:
-        parts = [int(part) if part.strip() else None for part in frames.split(":")]
-        if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] is not None and parts[2] < 1):
-            raise ValueError
-    except ValueError:
-        raise InputError(
-            f"--frames {frames!r} is not a slice; write START:STOP or START:STOP:STEP, as in 0:80:2."
-        ) from None
-    chosen = tuple(photos[slice(*parts)])
-    if not chosen:
-        raise InputError(f"--frames {frames} leaves none of the {len(photos)} photos.")
-    return chosen
 
 
 def check_names(photos: tuple[PhotoFile, ...]) -> None:

@@ -22,6 +22,7 @@ from maquette.data.captures import load_capture, save_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
 from maquette.data.formats.colmap import ColmapModel, write_model
+from maquette.data.images import select_photos
 from maquette.data.jsonio import to_plain
 from maquette.data.progress import Stopwatch, say, steps, track
 from maquette.data.records import Capture, View
@@ -100,7 +101,7 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
     checks.check_options(request.holdout, request.size)
     source = sources.find_source(request.source, request.format, request.object)
     source = given.with_masks(source, request.beside)
-    chosen = sources.select(source.photos, request.frames) if source.photos else ()
+    chosen = tuple(select_photos(source.photos, request.frames)) if source.photos else ()
     inputs = source.inputs(chosen) | ({"camera": request.camera} if request.camera else {})
     if request.beside.ignore_masks is not None:
         inputs |= {"ignored": request.beside.ignore_masks}
@@ -115,7 +116,7 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
         photos = gather.gather_given_frames(source.given, request.frames, beside / "photos")
     elif source.video is not None:
         frames = gather.gather_frames(source.video, request.video_frames, beside / "photos")
-        photos = sources.select(frames, request.frames)
+        photos = tuple(select_photos(frames, request.frames))
     else:
         sources.check_names(chosen)
         photos = gather.gather_photos(chosen, beside / "photos")

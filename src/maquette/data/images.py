@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
@@ -10,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maquette.data.errors import InputError
 
+T = TypeVar("T")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -22,7 +24,7 @@ def list_photos(folder: Path) -> list[Path]:
     )
 
 
-def select_photos(photos: Sequence[Path], frames: str | None) -> list[Path]:
+def select_photos(photos: Sequence[T], frames: str | None) -> list[T]:
     """The slice START:STOP:STEP of the photos. Raises InputError for what is no slice or leaves nothing."""
     if frames is None:
         return list(photos)

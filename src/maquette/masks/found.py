@@ -26,14 +26,7 @@ def found_masks(
 ) -> tuple[dict[str, tuple[Bool[np.ndarray, "height width"], float]], dict[str, UInt8[np.ndarray, "height width"]]]:
     """By photo name: masks at photo size and their agreement, and label maps where the method makes its own."""
     extract = load_extractor(request.features, request.weights, request.stride, device_named(request.device))
-    views, crops = [], []
-    for view in track(capture.learnt, "crops", len(capture.learnt)):
-        crop = open_crop(workspace, capture, view, request)
-        if crop is not None:
-            views.append(view)
-            crops.append(crop)
-    if len(crops) < 3:
-        raise too_few(len(crops))
+    views, crops = open_crops(workspace, capture, request)
     voxels = make_voxels(crops, capture.sphere, plane_of(capture), request.voxels)
     voted, labels = _voted(crops, extract, voxels, request)
     found = {}
@@ -79,6 +72,21 @@ def _paste(mask: Bool[np.ndarray, "size size"], crop: Crop, view: View) -> Bool[
     return paste_mask(mask.astype(np.float32), crop, view.camera.width, view.camera.height) > 0.5
 
 
+def open_crops(workspace: Workspace, capture: Capture, request: MasksConfig) -> tuple[list[View], list[Crop]]:
+    """The learnt photos that see the sphere, and their windows. Raises InputError for fewer than three."""
+    pairs = [
+        (view, crop)
+        for view in track(capture.learnt, "crops", len(capture.learnt))
+        if (crop := open_crop(workspace, capture, view, request)) is not None
+    ]
+    if len(pairs) < 3:
+        raise InputError(
+            f"the object sphere is in sight of only {len(pairs)} photos; at least three must show it. "
+            "Mark the object with --box PHOTO x0 y0 x1 y1."
+        )
+    return [view for view, _ in pairs], [crop for _, crop in pairs]
+
+
 def open_crop(workspace: Workspace, capture: Capture, view: View, request: MasksConfig) -> Crop | None:
     """The window around the sphere, its ignored pixels not valid; None where the sphere is out of sight."""
     pixels, ignored = read_photo(workspace.photo(view.name)), load_ignored(workspace, view)
@@ -91,10 +99,3 @@ def plane_of(capture: Capture) -> Float[np.ndarray, "4"] | None:
     if capture.up_world is None:
         return None
     return supporting_plane(capture.points.world, np.array(capture.up_world), capture.sphere)
-
-
-def too_few(count: int) -> InputError:
-    return InputError(
-        f"the object sphere is in sight of only {count} photos; at least three must show it. "
-        "Mark the object with --box PHOTO x0 y0 x1 y1."
-    )

@@ -8,13 +8,12 @@ from jaxtyping import Int
 
 from maquette.data.images import read_mask, read_photo, write_image
 from maquette.data.jsonio import read_record
-from maquette.data.progress import track
 from maquette.data.records import Capture, PhotoMask
 from maquette.data.workspace import Workspace
 from maquette.masks.clusters import voting_clusters
 from maquette.masks.config import MasksConfig
 from maquette.masks.extractors import device_named, load_extractor
-from maquette.masks.found import open_crop, plane_of, too_few
+from maquette.masks.found import open_crops, plane_of
 from maquette.masks.hull import make_voxels
 from maquette.masks.prompted import Masks, PromptConfig, check_marks, find_marks, from_marks
 
@@ -54,14 +53,7 @@ def base_of(workspace: Workspace, request: MasksConfig) -> tuple[MasksConfig, Pr
 
 def open_masks(workspace: Workspace, capture: Capture, request: MasksConfig, partial: Path) -> Masks:
     """The learnt photos that see the sphere, their masks to lie in coarse/ of the partial folder."""
-    views, crops = [], []
-    for view in track(capture.learnt, "crops", len(capture.learnt)):
-        crop = open_crop(workspace, capture, view, request)
-        if crop is not None:
-            views.append(view)
-            crops.append(crop)
-    if len(crops) < 3:
-        raise too_few(len(crops))
+    views, crops = open_crops(workspace, capture, request)
     coarse = [partial / "coarse" / f"{Path(view.name).stem}.png" for view in views]
     return Masks(
         views=views,
