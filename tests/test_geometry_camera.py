@@ -87,3 +87,16 @@ def test_ray_sphere_distances_land_on_the_sphere_and_agree_with_marching(rng: np
             assert far[ray] == pytest.approx(steps[inside][-1], abs=2e-3)
         elif not inside.any():
             assert not meets[ray] or far[ray] - near[ray] < 0.1
+
+
+def test_pixels_in_sight_are_those_a_loop_finds() -> None:
+    camera = Camera(40, 30, 35.0, 33.0, 21.0, 14.0)
+    points = np.random.default_rng(3).normal(0, 1, (500, 3)) + [0, 0, 0.5]
+    expected = []
+    for idx, (x, y, z) in enumerate(points):
+        if z > 1e-9:
+            column, row = 35.0 * x / z + 21.0, 33.0 * y / z + 14.0
+            if 0 <= column < 40 and 0 <= row < 30:
+                expected.append((idx, int(row), int(column)))
+    assert [tuple(found) for found in np.stack(camera.pixels_in_sight(points), -1).tolist()] == expected
+    assert 20 < len(expected) < 480 and (points[:, 2] < 0).any()

@@ -76,10 +76,9 @@ def mask_votes(
     votes = np.zeros(len(grid))
     for view in capture.learnt:
         mask = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name)
-        xy = view.camera.resized(mask.shape[1], mask.shape[0]).project(apply(view.cam_from_world, grid_world))
-        column, row = np.nan_to_num(xy, nan=-1.0).clip(-1, 1e6).astype(int).T
-        inside = (column >= 0) & (row >= 0) & (column < mask.shape[1]) & (row < mask.shape[0])
-        votes[inside] += mask[row[inside], column[inside]]
+        camera = view.camera.resized(mask.shape[1], mask.shape[0])
+        seen, row, column = camera.pixels_in_sight(apply(view.cam_from_world, grid_world))
+        votes[seen] += mask[row, column]
     places = (points_unit.T + 1) * 0.5 * (side - 1)
     cube = votes.reshape(side, side, side) / len(capture.learnt)
     return np.asarray(map_coordinates(cube, places, order=1, mode="nearest"))

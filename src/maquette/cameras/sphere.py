@@ -122,7 +122,7 @@ def sphere_from_box(points: Float[np.ndarray, "point 3"], marked: Marked, plane:
     points_cam = apply(marked.cam_from_world, points)
     depth = points_cam[:, 2]
     slopes = points_cam[:, :2] / np.where(depth > 1e-9, depth, np.nan)[:, None]
-    across = np.nan_to_num((slopes - marked.middle) / marked.half, nan=np.inf)
+    across = (slopes - marked.middle) / marked.half  # NaN behind the camera, which is in neither
     in_ellipse, in_box = (across**2).sum(-1) < 1.0, (np.abs(across) < 1.0).all(-1)
     inner, outer = float(marked.half.max()), float(np.linalg.norm(marked.half))
     for candidates in (in_ellipse & marked.seen, in_box & marked.seen, in_ellipse, in_box):

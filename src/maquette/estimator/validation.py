@@ -68,7 +68,7 @@ def contact_sheet(
             torch.sigmoid(queries.visible_logit[idx])[..., None].expand(-1, -1, 3),
             colours * inside,
             ((best.reshape(*inside.shape[:2], 3) - low) / span) * inside,
-            torch.nan_to_num((truth_obj[idx] - low) / span, nan=0.0),
+            torch.where(truth_obj[idx].isnan(), 0.0, (truth_obj[idx] - low) / span),
         ]
         grown = [_grown(panel, size) for panel in panels]
         rows.append(np.concatenate([batch.crops[idx].numpy(), *grown], axis=1))

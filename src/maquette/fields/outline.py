@@ -29,12 +29,9 @@ def masks_hull(
         points = points[points @ plane[:3] + plane[3] > 0]
     seen, held = np.zeros(len(points)), np.zeros(len(points))
     for photo in photos:
-        height, width = photo.mask.shape
-        xy = photo.camera.project(apply(inverse(photo.unit_from_cam), points))
-        column, row = np.nan_to_num(xy, nan=-1.0).clip(-1, 1e6).astype(int).T
-        inside = (xy[:, 0] >= 0) & (xy[:, 1] >= 0) & (column < width) & (row < height)
-        seen[inside] += 1
-        held[inside] += photo.mask[row[inside], column[inside]]
+        in_sight, row, column = photo.camera.pixels_in_sight(apply(inverse(photo.unit_from_cam), points))
+        seen[in_sight] += 1
+        held[in_sight] += photo.mask[row, column]
     return torch.as_tensor(points[(seen >= 2) & (held >= share * seen)]).float()
 
 

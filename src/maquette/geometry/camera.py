@@ -7,7 +7,7 @@ and a crop a difference; other conventions exist only in `data.formats`.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,16 @@ class Camera:
         """Pixels of points in the camera frame; NaN for points at or behind the camera's plane."""
         z = np.where(points_cam[..., 2:] > 1e-9, points_cam[..., 2:], np.nan)
         return points_cam[..., :2] / z * [self.fx, self.fy] + [self.cx, self.cy]
+
+    def pixels_in_sight(
+        self, points_cam: Float[np.ndarray, "point 3"]
+    ) -> tuple[Int[np.ndarray, "seen"], Int[np.ndarray, "seen"], Int[np.ndarray, "seen"]]:
+        """Which points fall within the picture, and the row and column of the pixel each falls on."""
+        xy = self.project(points_cam)
+        # NaN, behind the camera, is not within.
+        seen = np.flatnonzero(((xy >= 0) & (xy < [self.width, self.height])).all(-1))
+        column, row = np.floor(xy[seen]).astype(int).T
+        return seen, row, column
 
     def directions(self, pixels: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 3"]:
         """Unit viewing directions in the camera frame."""

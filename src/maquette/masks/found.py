@@ -36,17 +36,19 @@ def found_masks(
             # The hull is coarse: what GrabCut took just beyond it stays, what lies farther off goes.
             mask = largest_parts(mask & (cv2.dilate(hull.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0), 0.1)
         found[view.name] = (_paste(mask, crop, view), agreement)
-    return found, {v.name: _paste_labels(m, c, v) for v, c, m in zip(views, crops, labels, strict=False)}
+    if labels is None:
+        return found, {}
+    return found, {v.name: _paste_labels(m, c, v) for v, c, m in zip(views, crops, labels, strict=True)}
 
 
 def _voted(
     crops: list[Crop], extract: Extractor, voxels: Voxels, request: MasksConfig
-) -> tuple[Vote, list[UInt8[np.ndarray, "size size"]]]:
+) -> tuple[Vote, list[UInt8[np.ndarray, "size size"]] | None]:
     """Masks, their common hull's silhouettes and, where the method makes them, label maps."""
     if request.method == "vote":
         joint = request.with_appearance and request.features != "appearance"
         labels = voting_clusters(crops, extract, request.clusters, joint, request.seed)
-        return vote(crops, labels, voxels, request.voxels, request.rounds, request.grabcut), []
+        return vote(crops, labels, voxels, request.voxels, request.rounds, request.grabcut), None
     segments = cosegment(crops, extract, request.cosegmentation, request.seed)
     masks = [segment.mask for segment in segments]
     support, _ = common_hull(voxels, masks, [crop.valid for crop in crops], request.crop, request.voxels)

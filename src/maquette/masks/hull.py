@@ -44,7 +44,8 @@ def make_voxels(
     where = []
     for crop in crops:
         xy = crop.camera.project(apply(crop.cam_from_world, world))
-        where.append(np.nan_to_num(xy / crop.camera.width * 2 - 1, nan=-9.0))
+        # A voxel behind the camera lies outside of the picture, like any other that is not in it.
+        where.append(np.where(np.isnan(xy), -9.0, xy / crop.camera.width * 2 - 1))
     # The middle of the sphere is the object's more surely than its rim.
     prior = 1 / (1 + np.exp((radius - 0.6) / 0.06))
     return Voxels(unit, torch.as_tensor(np.stack(where)).float(), torch.as_tensor(prior).float())
@@ -70,7 +71,8 @@ def occupancy(
         votes.append(torch.where(inside, sampled[0], torch.nan))
     stacked = torch.stack(votes)
     score = 0.8 * torch.nanquantile(stacked, doubt, dim=0) + 0.2 * stacked.nanmean(0)
-    return torch.sigmoid(4 * score.nan_to_num(-4.0))
+    # What no photo sees is not the object's.
+    return torch.sigmoid(4 * torch.where(score.isnan(), -4.0, score))
 
 
 def silhouette(

@@ -95,12 +95,13 @@ def votes(
     for start in range(0, len(rotations), 256):
         turn, shift = rotations[start : start + 256], translations[start : start + 256]
         x, y, z = np.moveaxis(points @ turn.transpose(0, 2, 1) + shift[:, None], -1, 0)
-        z = np.where(z > 1e-9, z, np.nan)
+        before = z > 1e-9
+        z = np.where(before, z, 1.0)
         error = (x / z * camera.fx + camera.cx - pixels[:, 0]) ** 2 + (
             y / z * camera.fy + camera.cy - pixels[:, 1]
         ) ** 2
         size = camera.fx * landmarks.diameter / np.maximum(shift[:, 2:], 1e-9)
-        agreement = np.nan_to_num(np.maximum(0, 1 - error / (loose * size) ** 2))
+        agreement = before * np.maximum(0, 1 - error / (loose * size) ** 2)
         facing = np.einsum("pij,mj,mi->pm", turn, seen_along, rays, optimize=True) > 0.5
         total[start : start + 256] = (agreement * facing).sum(-1)
     return total
@@ -206,7 +207,7 @@ def _errors(
     """Reprojection errors in pixels; infinite behind the camera."""
     points = landmarks.points_obj[matches.landmark_idx] @ cam_from_obj[:3, :3].T + cam_from_obj[:3, 3]
     error = np.linalg.norm(camera.project(points) - keypoints.xy[matches.keypoint_idx], axis=-1)
-    return np.nan_to_num(error, nan=np.inf)
+    return np.where(np.isnan(error), np.inf, error)  # `project` gives NaN behind the camera
 
 
 def _size(camera: Camera, cam_from_obj: Matrix4, landmarks: Landmarks) -> float:

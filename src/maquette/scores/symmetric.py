@@ -85,7 +85,9 @@ def mspd(
     def worst(some: np.ndarray, points: np.ndarray) -> np.ndarray:
         here, there = _pixels((estimated[:3] @ points)[None], camera), _pixels(turned[some] @ points, camera)
         with np.errstate(invalid="ignore"):
-            return np.nan_to_num(((here - there) ** 2).sum(1).max(-1), nan=np.inf, posinf=np.inf)
+            worst_of_all = ((here - there) ** 2).sum(1).max(-1)
+        # Infinite less infinite: a vertex behind both cameras is as far off as one behind either.
+        return np.where(np.isnan(worst_of_all), np.inf, worst_of_all)
 
     return _least_worst(worst, len(symmetries), vertices)
 

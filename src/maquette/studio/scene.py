@@ -68,9 +68,9 @@ def make_stock(things: Sequence[Thing]) -> Stock:
 def assemble(stock: Stock, placements: Sequence[tuple[int, Matrix4]]) -> Scene:
     """The scene of things of the stock at `world_from_thing` (rigid); owner k is placement k."""
     meshes = [stock.things[idx].mesh.transformed(place) for idx, place in placements]
-    counts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
+    firsts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
     vertices = torch.cat([mesh.vertices for mesh in meshes])
-    faces = torch.cat([mesh.faces.int() + int(start) for mesh, start in zip(meshes, counts, strict=False)])
+    faces = torch.cat([mesh.faces.int() + int(first) for mesh, first in zip(meshes, firsts, strict=True)])
     texels = torch.cat([stock.texels[idx] for idx, _ in placements])
     corners = vertices[faces.long()]
     across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
