@@ -197,7 +197,7 @@ def test_in_the_assets_metres_the_frame_is_rigid_and_every_camera_sees_the_same(
     ("options", "said"),
     [
         ({"resolution": 8}, "--resolution must be from 16 to 2048, got 8"),
-        ({"closing": 3}, "--closing must be 0, 1 or 2 cells, got 3"),
+        ({"closing": 3}, "--closing must be from 0 to 2 cells, got 3"),
         ({"faces": 50}, "--faces must be at least 100"),
         ({"texture_size": 10}, "--texture-size must be from 64"),
         ({"views": -1}, "--views must not be negative"),

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from maquette.app.main import BAD_INPUT, run_command
-from maquette.asset.novel import NovelViews, orbit, read_views, without_scale
+from maquette.asset.novel import NovelViews, orbit, read_views
+from maquette.data.errors import InputError
 from maquette.data.jsonio import read_record
-from maquette.geometry.transforms import apply, inverse
+from maquette.geometry.transforms import apply, inverse, without_scale
 from maquette.render.mesh import load_mesh
 from toys import make_toy
 
@@ -68,6 +69,16 @@ def test_the_captures_own_cameras_can_be_given(tmp_path: Path) -> None:
     np.testing.assert_allclose(xy.max(0), [columns.max() + 1, rows.max() + 1], atol=1.5)
     np.testing.assert_allclose(np.linalg.det(views[2].cam_from_obj[:3, :3]), 1)
     np.testing.assert_allclose(without_scale(np.diag([2.0, 2, 2, 1])), np.eye(4))
+
+
+def test_two_views_of_one_stem_are_refused(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "box")
+    run_command(["views", str(toy.workspace.root), "--orbit", "2", "--size", "32"])
+    content = json.loads((toy.workspace.views("default") / "views.json").read_text())
+    content["views"][1]["name"] = Path(content["views"][0]["name"]).stem + ".jpg"
+    (tmp_path / "views.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"2 views would be written as 000\.png"):
+        read_views(tmp_path / "views.json", toy.asset.obj_from_world)
 
 
 def test_what_cannot_be_rendered_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,14 @@ def assert_same(a: colmap.ColmapModel, b: colmap.ColmapModel) -> None:
     np.testing.assert_array_equal(a.points.colour[order_a], b.points.colour[order_b])
 
 
+@pytest.mark.parametrize("k", [-0.3, 0.25])
+def test_a_division_lens_is_inverted_in_closed_form_to_the_photos_corners(k: float) -> None:
+    lens = Lens("SIMPLE_DIVISION", 1000, 1000, (300.0, 500.0, 500.0, k))
+    corners = np.array([[1000.0, 500.0], [900.0, 200.0], [700.0, 700.0]])
+    np.testing.assert_allclose(lens.slopes(corners[:1]), [[(5 / 3) / (1 + k * (5 / 3) ** 2), 0.0]])
+    np.testing.assert_allclose(lens.pixels(lens.slopes(corners)), corners, atol=1e-9)
+
+
 @pytest.mark.parametrize("form", ["bin", "txt"])
 def test_a_colmap_model_survives_a_round_trip(tmp_path, rng, form):
     model = some_model(rng)

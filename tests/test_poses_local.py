@@ -19,7 +19,16 @@ from maquette.data.workspace import Workspace
 from maquette.estimator.model import EstimatorRecord, save_estimator
 from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape
 from maquette.geometry.sphere import Sphere
-from maquette.geometry.transforms import Matrix4, apply, inverse, look_at, random_rotation, rigid, rotation_angle
+from maquette.geometry.transforms import (
+    Matrix4,
+    apply,
+    inverse,
+    look_at,
+    random_rotation,
+    rigid,
+    rotation_angle,
+    without_scale,
+)
 from maquette.matching.estimate import EstimateSettings
 from maquette.matching.keypoints import Keypoints, find_keypoints, root_sift, unit_descriptors
 from maquette.matching.landmarks import (
@@ -34,7 +43,6 @@ from maquette.matching.landmarks import (
 from maquette.matching.local import guided_matches, local_poses, support, votes
 from maquette.poses.learn import (
     FeaturesConfig,
-    cam_from_obj_of,
     hull_of,
     keypoints_on,
     learn_features,
@@ -339,7 +347,7 @@ def with_points(early: Workspace, workspace: Workspace) -> None:
         found = keypoints_on(
             read_photo(early.photo(view.name)), read_mask(early.coarse_mask(view.name)), FeaturesConfig()
         )
-        cam_from_obj = cam_from_obj_of(view, inverse(WORLD_FROM_OBJ))
+        cam_from_obj = without_scale(view.cam_from_world @ WORLD_FROM_OBJ)
         depth = mesh_depth(renderer, view, cam_from_obj, found.xy, 0.2)
         landmarks = landmarks_of_photo(found, view.camera, cam_from_obj, depth, 1.0)
         world.append(apply(WORLD_FROM_OBJ, landmarks.points_obj))

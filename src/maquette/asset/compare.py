@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_record
@@ -34,7 +33,7 @@ def align_assets(a: Mesh, b: Mesh, with_scale: bool, seed: int = 0, points: int 
     both have them.
     """
     rng = np.random.default_rng(seed)
-    found = register(_cloud(a, points, rng), _cloud(b, points, rng), with_scale, rng).b_from_a
+    found = register(_cloud(a, points, rng), _cloud(b, points, rng), with_scale, rng)
     moved = a.transformed(found)
     there = distance_to_mesh(moved.sample(points, rng), b.vertices, b.faces).double()
     back = distance_to_mesh(b.sample(points, rng), moved.vertices, moved.faces).double()
@@ -73,15 +72,7 @@ def _mesh_at(path: Path) -> tuple[Mesh, bool]:
 
 
 def _cloud(mesh: Mesh, count: int, rng: np.random.Generator) -> Cloud:
-    """Points by area with their faces' normals and, if the mesh has vertex colours, their colours."""
-    corners = mesh.vertices[mesh.faces.long()].double()
-    across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = across.norm(dim=-1).numpy()
-    face = rng.choice(len(area), count, p=area / area.sum())
-    weights = rng.dirichlet((1.0, 1.0, 1.0), count)
-    points = np.einsum("pc,pcd->pd", weights, corners.numpy()[face])
-    normals = (across / across.norm(dim=-1, keepdim=True).clamp(min=1e-30)).numpy()[face]
-    colours = None
-    if mesh.colours is not None:
-        colours = np.einsum("pc,pcd->pd", weights, mesh.colours[mesh.faces.long()].double().numpy()[face])
-    return Cloud(points, normals, colours)
+    """Points by area with their faces' normals and, if the mesh has vertex colours, their faces' mean colours."""
+    points, face = mesh.sample_with_faces(count, rng)
+    colours = None if mesh.colours is None else mesh.colours[mesh.faces[face].long()].mean(1).double().numpy()
+    return Cloud(points.double().numpy(), mesh.face_normals[face].double().numpy(), colours)

@@ -12,6 +12,7 @@ from trimesh.visual.material import PBRMaterial
 from trimesh.visual.texture import TextureVisuals
 
 from maquette.asset.atlas import Atlas
+from maquette.data.images import as_bytes
 from maquette.geometry.transforms import Matrix4, rigid
 
 Y_UP_FROM_Z_UP: Matrix4 = rigid(np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]]), np.zeros(3))
@@ -44,7 +45,7 @@ def _write_ply(path: Path, mesh: Finished, unit: str) -> None:
     """Binary, little-endian: x y z (float32), red green blue, seen_by (0..255), and triangles."""
     columns = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
     rows = np.empty(len(mesh.vertices), dtype=[*columns, ("seen_by", "u1")])
-    colours = _bytes(mesh.colours)
+    colours = as_bytes(mesh.colours)
     for axis in range(3):
         rows["xyz"[axis]] = mesh.vertices[:, axis]
         rows[("red", "green", "blue")[axis]] = colours[:, axis]
@@ -94,7 +95,3 @@ def _write_glb(path: Path, mesh: Finished, unit: str) -> None:
     )
     split.apply_transform(Y_UP_FROM_Z_UP)
     path.write_bytes(export_glb(trimesh.Scene({"object": split}), include_normals=True))
-
-
-def _bytes(colours: Float[np.ndarray, "vertex 3"]) -> UInt8[np.ndarray, "vertex 3"]:
-    return np.round(np.clip(colours, 0, 1) * 255).astype(np.uint8)

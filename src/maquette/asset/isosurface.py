@@ -26,7 +26,7 @@ def extract(band: Band, closing: int = 0) -> Surface:
     for first in _occupied(band):
         values = band.block((first[0] - 1, first[1] - 1, first[2] - 1), BLOCK + 3)
         if closing:
-            values = _closed(values, min(closing, LARGEST_CLOSING), band.spacing)
+            values = _closed(values, closing, band.spacing)
         values = _off_zero(values[LEAF:, LEAF:, LEAF:], band.spacing)
         values = values[: BLOCK * LEAF + 1, : BLOCK * LEAF + 1, : BLOCK * LEAF + 1]
         if values.min() > 0 or values.max() < 0:

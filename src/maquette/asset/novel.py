@@ -1,18 +1,20 @@
 """Novel views of a finished asset: `maquette views DIR --orbit N` or `--cameras FILE`."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from maquette.asset.band import above, sample_band, within_sphere
-from maquette.asset.renders import as_bytes, depth_step, normals_as_colours, write_depth
+from maquette.asset.renders import depth_step, write_geometry
+from maquette.asset.stage import AssetConfig
 from maquette.asset.surface import opaque_region
 from maquette.data.errors import InputError
-from maquette.data.images import write_image
+from maquette.data.images import as_bytes, write_image
 from maquette.data.jsonio import from_plain, read_json, read_record, write_json
 from maquette.data.progress import say, track
 from maquette.data.records import Asset, View
@@ -20,7 +22,7 @@ from maquette.data.workspace import Workspace
 from maquette.fields.render import FieldRenderer
 from maquette.fields.store import load_fields
 from maquette.geometry.camera import Camera
-from maquette.geometry.transforms import Matrix4, apply, inverse, look_at, rigid, rotation_of, scale_of
+from maquette.geometry.transforms import Matrix4, apply, inverse, look_at, without_scale
 from maquette.render.mesh import MeshRenderer, load_mesh
 from maquette.render.views import Rendering, render_view
 
@@ -123,12 +125,12 @@ def read_views(path: Path, obj_from_world: Matrix4) -> tuple[NovelView, ...]:
             views.append(NovelView(view.name, view.camera, from_obj))
         else:
             views.append(from_plain(NovelView, item, path))
+    stems = Counter(Path(view.name).stem for view in views)
+    if (twice := stems.most_common(1)[0])[1] > 1:
+        raise InputError(
+            f"--cameras {path}: {twice[1]} views would be written as {twice[0]}.png; give each a stem of its own"
+        )
     return tuple(views)
-
-
-def without_scale(cam_from_obj: Matrix4) -> Matrix4:
-    """The rigid cam_from_obj that a similarity is once cam is measured in the object's unit."""
-    return rigid(rotation_of(cam_from_obj), cam_from_obj[:3, 3] / scale_of(cam_from_obj))
 
 
 def supersampled(renderer: MeshRenderer, camera: Camera, cam_from_obj: Matrix4) -> UInt8[np.ndarray, "h w 4"]:
@@ -145,10 +147,9 @@ def _fields(workspace: Workspace, asset: Asset, mesh: MeshRenderer) -> tuple[Fie
     workspace.require("fields", "fields.json", "fields.safetensors")
     field, grids, record = load_fields(workspace.fields)
     unit_from_obj = record.sphere.unit_from_world @ inverse(asset.obj_from_world)
-    floor = None if record.floor is None else torch.tensor(record.floor)
-    band = sample_band(within_sphere(above(field.distance, floor)), 128)
+    band = sample_band(within_sphere(above(field.distance, record.plane)), 128)
     gate = opaque_region(band, apply(unit_from_obj, mesh.mesh.vertices.double().numpy()))
-    return FieldRenderer(field, grids, record.inv_s, 40, gate, floor), unit_from_obj
+    return FieldRenderer(field, grids, record.inv_s, AssetConfig().sections, gate, record.plane), unit_from_obj
 
 
 def _render(
@@ -160,9 +161,7 @@ def _render(
 ) -> None:
     stem = f"{Path(view.name).stem}.png"
     seen: Rendering = render_view(mesh, view.camera, view.cam_from_obj)
-    write_depth(target / "depth" / stem, seen.depth.numpy(), asset.metric)
-    normals_cam: Float[np.ndarray, "h w 3"] = seen.normals_obj.double().numpy() @ view.cam_from_obj[:3, :3].T
-    write_image(target / "normals" / stem, normals_as_colours(normals_cam))
+    write_geometry(target, stem, seen, view.cam_from_obj, asset.metric)
     if fields is None:
         rgba = supersampled(mesh, view.camera, view.cam_from_obj)
         write_image(target / "rgb" / stem, rgba)

@@ -9,10 +9,10 @@ from maquette.asset.looks import Photo, trusted
 from maquette.data.captures import load_ignored
 from maquette.data.images import read_mask, read_photo, resize_area
 from maquette.data.jsonio import read_record
-from maquette.data.records import Capture, MaskRecords, View
+from maquette.data.records import Capture, MaskRecords
 from maquette.data.workspace import Workspace
 from maquette.fields.noise import Noise
-from maquette.geometry.camera import Camera
+from maquette.fields.rays import training_camera
 from maquette.geometry.transforms import apply
 
 Masks = dict[str, Float[np.ndarray, "height width"]]
@@ -28,7 +28,7 @@ def photos_to_colour_from(
     photos = []
     agreement = {r.photo: r.agreement for r in read_record(workspace.masks / "masks.json", MaskRecords).photos}
     for view in capture.learnt:
-        camera = _shrunk(view, capture, across)
+        camera = training_camera(view, capture.sphere, across)
         size = camera.width, camera.height
         mask = resize_area(masks[view.name].astype(np.float32), *size)
         if agreement.get(view.name, 1.0) < 0.8:
@@ -40,30 +40,12 @@ def photos_to_colour_from(
         if ignored is not None:
             mask = np.where(resize_area(ignored.astype(np.float32), *size) > 0, 0.0, mask)
         pixels = resize_area(read_photo(workspace.photo(view.name)), *size)
-        x0, y0, x1, y1 = _window(capture.sphere.box_in(camera, view.cam_from_world), camera)
+        whole = 0, 0, camera.width, camera.height
+        x0, y0, x1, y1 = capture.sphere.window_in(camera, view.cam_from_world) or whole
         window, inner = camera.cropped(float(x0), float(y0), x1 - x0, y1 - y0), (slice(y0, y1), slice(x0, x1))
         photo = Photo(window, view.cam_from_world, pixels[inner].copy(), mask[inner].astype(np.float32))
         photos.append(trusted(photo))
     return photos
-
-
-def _shrunk(view: View, capture: Capture, across: int) -> Camera:
-    """The camera of the photo shrunk until the sphere is `across` pixels wide; never enlarged."""
-    box = capture.sphere.box_in(view.camera, view.cam_from_world)
-    wide = max(box[2] - box[0], box[3] - box[1]) if box else max(view.camera.width, view.camera.height)
-    factor = min(1.0, across / wide)
-    return view.camera.resized(
-        max(1, round(view.camera.width * factor)), max(1, round(view.camera.height * factor))
-    )
-
-
-def _window(box: tuple[float, float, float, float] | None, camera: Camera) -> tuple[int, int, int, int]:
-    """The sphere's outline cut to the photo; the whole photo where it has none or lies outside."""
-    if box is None:
-        return 0, 0, camera.width, camera.height
-    x0, x1 = (int(np.clip(v, 0, camera.width)) for v in (np.floor(box[0]), np.ceil(box[2])))
-    y0, y1 = (int(np.clip(v, 0, camera.height)) for v in (np.floor(box[1]), np.ceil(box[3])))
-    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else (0, 0, camera.width, camera.height)
 
 
 def mask_votes(

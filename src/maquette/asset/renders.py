@@ -9,15 +9,15 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from maquette.asset.photos import Masks
-from maquette.data.images import write_image
+from maquette.data.images import as_bytes, write_image
 from maquette.data.progress import track
 from maquette.data.records import Asset, Capture, View
 from maquette.fields.rays import camera_rays_unit, training_camera, unit_from_cam
 from maquette.fields.render import FieldRenderer
 from maquette.geometry.camera import Camera
-from maquette.geometry.transforms import Matrix4, inverse, rigid, rotation_of, scale_of
+from maquette.geometry.transforms import Matrix4, inverse, without_scale
 from maquette.render.mesh import MeshRenderer
-from maquette.render.views import render_view
+from maquette.render.views import Rendering, render_view
 
 KINDS = ("all", "object", "background")
 
@@ -31,8 +31,10 @@ class Renderers:
 
 
 def views_to_render(capture: Capture, count: int) -> tuple[View, ...]:
-    """The held-out photos; `count` of the learnt ones where none are held out."""
-    return capture.held_out or (capture.learnt[:: max(1, len(capture.learnt) // count)] if count > 0 else ())
+    """The held-out photos; `count` of the learnt ones, evenly spread, where none are held out."""
+    learnt = capture.learnt
+    chosen = np.linspace(0, len(learnt), min(count, len(learnt)), endpoint=False).astype(int)
+    return capture.held_out or tuple(learnt[idx] for idx in chosen)
 
 
 def render_photos(
@@ -56,8 +58,8 @@ def render_photos(
             for kind, image in zip(KINDS, (images.everything, images.object_rgba, images.background), strict=True):
                 write_image(folder / "views" / kind / stem, as_bytes(image))
         else:
-            box = capture.sphere.box_in(camera, view.cam_from_world)
-            masks[view.name] = silhouette(renderers, camera, pose, box)
+            window = capture.sphere.window_in(camera, view.cam_from_world)
+            masks[view.name] = silhouette(renderers, camera, pose, window)
         write_image(folder / "masks" / stem, as_bytes(masks[view.name]))
     return masks
 
@@ -66,16 +68,13 @@ def silhouette(
     renderers: Renderers,
     camera: Camera,
     unit_from_cam: Matrix4,
-    box: tuple[float, float, float, float] | None,
+    window: tuple[int, int, int, int] | None,
 ) -> Float[np.ndarray, "height width"]:
-    """Share of each pixel that shows the object, from 2 x 2 rays; `box` is the sphere's outline."""
+    """Share of each pixel that shows the object, from 2 x 2 rays; `window` holds the sphere's outline."""
     mask = np.zeros((camera.height, camera.width), np.float32)
-    if box is None:
+    if window is None:
         return mask
-    x0, y0 = (int(np.clip(np.floor(v), 0, end)) for v, end in ((box[0], camera.width), (box[1], camera.height)))
-    x1, y1 = (int(np.clip(np.ceil(v), 0, end)) for v, end in ((box[2], camera.width), (box[3], camera.height)))
-    if x1 <= x0 or y1 <= y0:
-        return mask
+    x0, y0, x1, y1 = window
     fine = camera.cropped(float(x0), float(y0), x1 - x0, y1 - y0).resized(2 * (x1 - x0), 2 * (y1 - y0))
     rays = camera_rays_unit(fine, unit_from_cam, fine.pixel_grid().reshape(-1, 2))
     distance = renderers.mesh_unit.cast(rays.origins, rays.directions).distance
@@ -97,15 +96,18 @@ def render_geometry(
     """Fill views/depth/ and views/normals/ of the folder from the finished mesh, which is in obj."""
     for kind in ("depth", "normals"):
         (folder / "views" / kind).mkdir(parents=True)
-    obj_per_world = scale_of(asset.obj_from_world)
     for view in views:
         camera = training_camera(view, capture.sphere, object_pixels)
-        cam_from_obj = view.cam_from_world @ inverse(asset.obj_from_world)
-        seen = render_view(mesh, camera, rigid(rotation_of(cam_from_obj), cam_from_obj[:3, 3] * obj_per_world))
-        stem = f"{Path(view.name).stem}.png"
-        write_depth(folder / "views" / "depth" / stem, seen.depth.numpy(), asset.metric)
-        normals_cam = seen.normals_obj.double().numpy() @ rotation_of(cam_from_obj).T
-        write_image(folder / "views" / "normals" / stem, normals_as_colours(normals_cam))
+        cam_from_obj = without_scale(view.cam_from_world @ inverse(asset.obj_from_world))
+        seen = render_view(mesh, camera, cam_from_obj)
+        write_geometry(folder / "views", f"{Path(view.name).stem}.png", seen, cam_from_obj, asset.metric)
+
+
+def write_geometry(folder: Path, stem: str, seen: Rendering, cam_from_obj: Matrix4, metric: bool) -> None:
+    """Depth and normals (in the camera's frame) of a rendering, into depth/ and normals/ of the folder."""
+    write_depth(folder / "depth" / stem, seen.depth.numpy(), metric)
+    normals_cam = seen.normals_obj.double().numpy() @ cam_from_obj[:3, :3].T
+    write_image(folder / "normals" / stem, normals_as_colours(normals_cam))
 
 
 def depth_step(metric: bool) -> float:
@@ -123,7 +125,3 @@ def normals_as_colours(normals: Float[np.ndarray, "height width 3"]) -> UInt8[np
     """Unit normals as 8-bit colours, 127.5 (n + 1); black where the normal is zero."""
     shown = np.linalg.norm(normals, axis=-1, keepdims=True) > 0
     return np.where(shown, np.round(127.5 * (normals + 1)), 0).astype(np.uint8)
-
-
-def as_bytes(image: Float[np.ndarray, "height width *channel"]) -> np.ndarray:
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)

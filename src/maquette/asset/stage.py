@@ -13,19 +13,19 @@ from maquette.asset.band import above, within_sphere
 from maquette.asset.components import neighbours, topology
 from maquette.asset.export import Finished, export_mesh
 from maquette.asset.frame import object_frame, scaled_to
-from maquette.asset.isosurface import Surface
+from maquette.asset.isosurface import LARGEST_CLOSING, Surface
 from maquette.asset.looks import Looks, Photo, blend, look
 from maquette.asset.photos import mask_votes, photos_to_colour_from
 from maquette.asset.renders import Renderers, render_geometry, render_photos, views_to_render
 from maquette.asset.surface import Found, find_surface
 from maquette.asset.texture import find_texels, from_field, from_photos, sharpened
-from maquette.asset.unseen import Unseen, close, steady, trim
+from maquette.asset.unseen import Unseen, close, share_of_area, steady, trim
 from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.progress import Stopwatch, say
 from maquette.data.records import Asset, Capture, View
-from maquette.data.workspace import StageFolder, Workspace, begin_stage, hash_of
+from maquette.data.workspace import Workspace, begin_stage, hash_of
 from maquette.fields.models import DecomposedField
 from maquette.fields.render import FieldRenderer, surface_colours
 from maquette.fields.store import FieldsRecord, load_fields
@@ -91,16 +91,15 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
         return AssetResult(stage.final, mesh_asset, 0, 0.0)
     field, grids, record = load_fields(workspace.fields)
     capture = replace(capture, sphere=record.sphere)
-    floor = None if record.floor is None else torch.tensor(record.floor)
     say(f"asset: surface on a grid of {request.resolution}^3, where it is")
     found = _surface(workspace, capture, field, record, request)
-    fields = FieldRenderer(field, grids, record.inv_s, request.sections, found.gate, floor)
+    fields = FieldRenderer(field, grids, record.inv_s, request.sections, found.gate, record.plane)
     renderers = Renderers(fields, MeshRenderer(_mesh(found.surface)))
     whole = views_to_render(capture, request.views)
     masks = render_photos(capture, whole, renderers, record.object_pixels, stage.partial)
     photos = photos_to_colour_from(workspace, capture, masks, round(0.7 * request.texture_size), record.noise)
     shape = _shape(capture, found.surface, photos, request)
-    asset, finished = _finish(workspace, capture, stage, shape, photos, field, request)
+    asset, finished = _finish(workspace, capture, shape, photos, field, request)
     export_mesh(stage.partial, finished, "m" if asset.metric else "sphere radius")
     write_json(stage.partial / "asset.json", asset)
     _render_geometry(capture, whole, finished, asset, record, stage.partial)
@@ -113,8 +112,8 @@ def check_options(request: AssetConfig) -> None:
     """Raises InputError for options that cannot be."""
     if not 16 <= request.resolution <= 2048:
         raise InputError(f"--resolution must be from 16 to 2048, got {request.resolution}")
-    if not 0 <= request.closing <= 2:
-        raise InputError(f"--closing must be 0, 1 or 2 cells, got {request.closing}")
+    if not 0 <= request.closing <= LARGEST_CLOSING:
+        raise InputError(f"--closing must be from 0 to {LARGEST_CLOSING} cells, got {request.closing}")
     if request.faces < 0 or 0 < request.faces < 100:
         raise InputError(f"--faces must be at least 100, or 0 for all of them, got {request.faces}")
     if not 64 <= request.texture_size <= 16384:
@@ -130,10 +129,9 @@ def _surface(
     record: FieldsRecord,
     request: AssetConfig,
 ) -> Found:
-    floor = None if record.floor is None else torch.tensor(record.floor)
     try:
         return find_surface(
-            within_sphere(above(field.distance, floor)),
+            within_sphere(above(field.distance, record.plane)),
             lambda points: mask_votes(workspace, capture, points, record.noise),
             request.resolution,
             request.closing,
@@ -150,7 +148,7 @@ def _shape(capture: Capture, surface: Surface, photos: list[Photo], request: Ass
     """What photos see of the surface; then the unseen rest kept, closed or trimmed."""
     mesh_world, looks = _looked_at(capture, surface, photos)
     seen = steady((looks.seen_by > 0).numpy(), surface[1])
-    unseen = _share_of_area(mesh_world, ~seen)
+    unseen = share_of_area(mesh_world, ~seen)
     if request.unseen != "keep" and seen.any() and not seen.all():
         surface = close(surface, seen) if request.unseen == "close" else trim(surface, seen)
         mesh_world, looks = _looked_at(capture, surface, photos)
@@ -165,7 +163,6 @@ def _looked_at(capture: Capture, surface: Surface, photos: list[Photo]) -> tuple
 def _finish(
     workspace: Workspace,
     capture: Capture,
-    stage: StageFolder,
     shape: _Shape,
     photos: list[Photo],
     field: DecomposedField,
@@ -220,13 +217,6 @@ def _render_geometry(
 
 def _mesh(surface: Surface) -> Mesh:
     return Mesh(torch.as_tensor(surface[0]).float(), torch.as_tensor(surface[1]).int())
-
-
-def _share_of_area(mesh: Mesh, chosen: np.ndarray) -> float:
-    corners = mesh.vertices[mesh.faces.long()]
-    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
-    within = torch.as_tensor(chosen).float()[mesh.faces.long()].mean(-1)
-    return float((area * within).sum() / area.sum())
 
 
 def _kept_frame(workspace: Workspace) -> Matrix4 | None:

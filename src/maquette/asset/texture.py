@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maquette.asset.atlas import Atlas
 from maquette.asset.looks import Looks, Photo, sample_photo
+from maquette.data.images import as_bytes
 from maquette.geometry.transforms import apply
 from maquette.kernels.raycast import RayCaster
 from maquette.render.mesh import Mesh
@@ -113,7 +114,7 @@ def _painted(texels: Texels, colours: Float[Tensor, "texel 3"]) -> UInt8[np.ndar
     """The image; texels on no face take the colour of the nearest that is, so that no filter finds a seam."""
     image = np.zeros((texels.side, texels.side, 3), np.uint8)
     empty = np.ones((texels.side, texels.side), bool)
-    image[texels.row, texels.column] = np.round(colours.clamp(0, 1).numpy() * 255).astype(np.uint8)
+    image[texels.row, texels.column] = as_bytes(colours.numpy())
     empty[texels.row, texels.column] = False
     nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
     assert isinstance(nearest, np.ndarray)

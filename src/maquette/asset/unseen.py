@@ -3,12 +3,14 @@
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Int
 from scipy.sparse import diags, eye
 from scipy.sparse.linalg import spsolve
 
 from maquette.asset.components import chosen_faces, largest_piece, neighbours
 from maquette.asset.isosurface import Surface
+from maquette.render.mesh import Mesh
 
 Unseen = Literal["keep", "close", "trim"]
 
@@ -50,3 +52,11 @@ def trim(surface: Surface, seen: Bool[np.ndarray, "vertex"]) -> Surface:
     if not chosen.any():
         raise ValueError("no photo sees any of the surface")
     return largest_piece(chosen_faces(surface, chosen))
+
+
+def share_of_area(mesh: Mesh, chosen: Bool[np.ndarray, "vertex"]) -> float:
+    """Which share of the surface the chosen vertices stand for."""
+    corners = mesh.vertices[mesh.faces.long()]
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
+    within = torch.as_tensor(chosen).float()[mesh.faces.long()].mean(-1)
+    return float((area * within).sum() / area.sum())

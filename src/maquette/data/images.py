@@ -78,6 +78,11 @@ def read_depth(path: Path, metres: float) -> Float[np.ndarray, "height width"]:
     return np.where(np.isfinite(depth) & (depth > 0), depth, 0.0)
 
 
+def as_bytes(image: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """0..1 as 0..255, rounded."""
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
 def write_image(path: Path, pixels: Shaped[np.ndarray, "height width *channel"], quality: int = 95) -> None:
     """An 8-bit image (or a boolean mask as 0 and 255), written beside and renamed."""
     if pixels.dtype == bool:

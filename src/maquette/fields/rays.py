@@ -55,7 +55,7 @@ def training_camera(view: View, sphere: Sphere, object_pixels: int) -> Camera:
     box = sphere.box_in(view.camera, view.cam_from_world)
     across = max(box[2] - box[0], box[3] - box[1]) if box else max(view.camera.width, view.camera.height)
     factor = min(1.0, object_pixels / across)
-    return view.camera.resized(round(view.camera.width * factor), round(view.camera.height * factor))
+    return view.camera.resized(*(max(1, round(side * factor)) for side in (view.camera.width, view.camera.height)))
 
 
 def camera_rays_unit(camera: Camera, unit_from_cam: Matrix4, pixels: Float[np.ndarray, "ray 2"]) -> Rays:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from maquette.data.checkpoints import load_tensors, save_tensors
 from maquette.data.jsonio import read_record, write_json
 from maquette.fields.interface import CompositionName, HeadName, KindName
@@ -31,6 +34,11 @@ class FieldsRecord:
     channels: int = 2
     """Of the head."""
     noise: Noise = Noise()
+
+    @property
+    def plane(self) -> Tensor | None:
+        """`floor` as a tensor."""
+        return None if self.floor is None else torch.tensor(self.floor)
 
 
 def save_fields(

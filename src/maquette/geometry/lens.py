@@ -87,7 +87,7 @@ class Lens:
         return self.distort(slopes) * [pinhole.fx, pinhole.fy] + [pinhole.cx, pinhole.cy]
 
     def slopes(self, pixels: Float[np.ndarray, "*batch 2"], rounds: int = 20) -> Float[np.ndarray, "*batch 2"]:
-        """The inverse of `pixels`, by Newton's method with a numerical Jacobian.
+        """The inverse of `pixels`: where it has no closed form, by Newton's method with a numerical Jacobian.
 
         Far outside the photo, where a polynomial lens may have no inverse, the result is the last step.
         """
@@ -96,6 +96,8 @@ class Lens:
         guess = target.astype(np.float64)
         if self.is_pinhole:
             return guess
+        if "DIVISION" in self.model:
+            return guess / (1 + self.value("k") * (guess**2).sum(-1, keepdims=True))
         step = 1e-6
         for _ in range(rounds):
             here = self.distort(guess)

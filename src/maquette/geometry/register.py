@@ -43,15 +43,7 @@ class Cloud:
         return Cloud(self.points[:count], self.normals[:count], colours)
 
 
-@dataclass(frozen=True)
-class Registration:
-    """b_from_a, and the root mean square distance between the surfaces then, in b's unit, both ways."""
-
-    b_from_a: Matrix4
-    rms: float
-
-
-def register(a: Cloud, b: Cloud, with_scale: bool, rng: np.random.Generator, starts: int = 30) -> Registration:
+def register(a: Cloud, b: Cloud, with_scale: bool, rng: np.random.Generator, starts: int = 30) -> Matrix4:
     """The transform that lays surface a on surface b, from any relative position.
 
     Starts: feature matches (RANSAC), the principal axes' four turns, and random turns; a few steps of ICP each on
@@ -68,8 +60,7 @@ def register(a: Cloud, b: Cloud, with_scale: bool, rng: np.random.Generator, sta
     rough = [_icp(few_a, few_b, start, with_scale, 12) for start in first]
     ranked = sorted(rough, key=lambda found: _cost(few_a, few_b, found))
     fine = [_icp(a, b, start, with_scale, 30) for start in ranked[:3]]
-    best = _to_planes(a, b, min(fine, key=lambda found: _cost(a, b, found)), with_scale)
-    return Registration(best, _distance(a, b, best))
+    return _to_planes(a, b, min(fine, key=lambda found: _cost(a, b, found)), with_scale)
 
 
 def feature_starts(
@@ -191,16 +182,12 @@ def _to_planes(a: Cloud, b: Cloud, start: Matrix4, with_scale: bool, rounds: int
 
 
 def _cost(a: Cloud, b: Cloud, b_from_a: Matrix4) -> float:
-    """Distance over the spread; plus how far colours of closest points differ, a quarter as important."""
-    cost = _distance(a, b, b_from_a) / b.spread
+    """Root mean square distance both ways over the spread; plus how far colours of closest points differ, a quarter
+    as important."""
+    moved = apply(b_from_a, a.points)
+    there, nearest = (np.asarray(found) for found in KDTree(b.points).query(moved))
+    back = np.asarray(KDTree(moved).query(b.points)[0])
+    cost = float(np.sqrt(0.5 * ((there**2).mean() + (back**2).mean()))) / b.spread
     if a.colours is None or b.colours is None:
         return cost
-    nearest = np.asarray(KDTree(b.points).query(apply(b_from_a, a.points))[1])
     return cost + 0.25 * float(np.abs(a.colours - b.colours[nearest]).mean())
-
-
-def _distance(a: Cloud, b: Cloud, b_from_a: Matrix4) -> float:
-    moved = apply(b_from_a, a.points)
-    there = np.asarray(KDTree(b.points).query(moved)[0])
-    back = np.asarray(KDTree(moved).query(b.points)[0])
-    return float(np.sqrt(0.5 * ((there**2).mean() + (back**2).mean())))

@@ -43,6 +43,16 @@ class Sphere:
         (x0, x1), (y0, y1) = edges
         return float(x0), float(y0), float(x1), float(y1)
 
+    def window_in(self, camera: Camera, cam_from_world: Matrix4) -> tuple[int, int, int, int] | None:
+        """Whole pixels x0, y0, x1, y1 (exclusive) that hold the outline; None where none of it is in sight."""
+        box = self.box_in(camera, cam_from_world)
+        if box is None:
+            return None
+        size = (camera.width, camera.height)
+        x0, y0 = (int(np.clip(np.floor(low), 0, end)) for low, end in zip(box[:2], size, strict=True))
+        x1, y1 = (int(np.clip(np.ceil(high), 0, end)) for high, end in zip(box[2:], size, strict=True))
+        return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+
 
 def intersect_unit_sphere(
     origins: Float[np.ndarray, "ray 3"], directions: Float[np.ndarray, "ray 3"]

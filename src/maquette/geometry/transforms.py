@@ -56,6 +56,11 @@ def rotation_angle(rotation: Float[np.ndarray, "3 3"]) -> float:
     return float(np.arctan2(sine, 0.5 * (np.trace(rotation) - 1.0)))
 
 
+def without_scale(b_from_a: Matrix4) -> Matrix4:
+    """The rigid transform that a similarity is once b is measured in a's unit."""
+    return rigid(rotation_of(b_from_a), b_from_a[:3, 3] / scale_of(b_from_a))
+
+
 def nearest_rotation(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
     """The rotation closest to a matrix in the Frobenius norm."""
     u, _, vt = np.linalg.svd(matrix)

@@ -14,7 +14,7 @@ from maquette.data.records import Capture, Truth, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.align import robust_umeyama
 from maquette.geometry.camera import Camera
-from maquette.geometry.transforms import Matrix4, centre_of, inverse, rigid, rotation_of, scale_of
+from maquette.geometry.transforms import Matrix4, centre_of, inverse, without_scale
 
 Box = tuple[float, float, float, float]
 
@@ -80,11 +80,6 @@ def align_worlds(ours: tuple[View, ...], theirs: tuple[View, ...], rigidly: bool
         return robust_umeyama(a, b, with_scale=not rigidly)[0]
     except ValueError as error:
         raise InputError(f"--box-from {folder}: the two worlds cannot be aligned ({error})") from None
-
-
-def without_scale(cam_from_obj: Matrix4) -> Matrix4:
-    """The rigid cam_from_obj that a similarity is once cam is measured in the object's unit."""
-    return rigid(rotation_of(cam_from_obj), cam_from_obj[:3, 3] / scale_of(cam_from_obj))
 
 
 def _from_truth(

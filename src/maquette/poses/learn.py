@@ -22,7 +22,7 @@ from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
 from maquette.data.records import Asset, Capture, View
 from maquette.data.workspace import Workspace, begin_stage
-from maquette.geometry.transforms import Matrix4, apply, inverse, rotation_of, scale_of, similarity
+from maquette.geometry.transforms import Matrix4, apply, inverse, similarity, without_scale
 from maquette.matching.keypoints import Keypoints, find_keypoints
 from maquette.matching.landmarks import Landmarks, join, landmarks_of_photo
 from maquette.render.mesh import Mesh, MeshRenderer, load_mesh
@@ -146,7 +146,7 @@ def _on_mesh(workspace: Workspace, capture: Capture, request: FeaturesConfig) ->
     renderer = MeshRenderer(load_mesh(workspace.asset / "mesh.ply"))
     parts = []
     for view in track(capture.learnt, "features", len(capture.learnt)):
-        cam_from_obj = cam_from_obj_of(view, asset.obj_from_world)
+        cam_from_obj = without_scale(view.cam_from_world @ inverse(asset.obj_from_world))
         photo = read_photo(workspace.photo(view.name))
         keypoints = keypoints_on(photo, _mask(workspace, view), request)
         depth = mesh_depth(renderer, view, cam_from_obj, keypoints.xy, request.steepest)
@@ -185,7 +185,7 @@ def _on_points(workspace: Workspace, capture: Capture, request: FeaturesConfig) 
         of_view = np.flatnonzero((points.view_idx == index) & on_object[points.point_idx])
         if len(of_view) == 0 or len(keypoints.size) == 0:
             continue
-        cam_from_obj = cam_from_obj_of(view, obj_from_world)
+        cam_from_obj = without_scale(view.cam_from_world @ inverse(obj_from_world))
         gap, nearest = KDTree(points.xy[of_view]).query(keypoints.xy)
         depth = apply(cam_from_obj, points_obj[points.point_idx[of_view]])[nearest, 2]
         depth = np.where(gap < request.nearby, depth, np.inf)
@@ -208,14 +208,6 @@ def mesh_depth(
     cosine = -(renderer.normals(hits) * directions).sum(-1)
     depth = hits.distance.double().numpy() * rays[:, 2]
     return np.where(cosine.numpy() > steepest, depth, np.inf)
-
-
-def cam_from_obj_of(view: View, obj_from_world: Matrix4) -> Matrix4:
-    """Where the object is in a photo of its capture: rigid, in obj's unit."""
-    cam_from_obj = view.cam_from_world @ inverse(obj_from_world)
-    result = np.eye(4)
-    result[:3, :3], result[:3, 3] = rotation_of(cam_from_obj), cam_from_obj[:3, 3] / scale_of(cam_from_obj)
-    return result
 
 
 def sphere_frame(capture: Capture) -> Matrix4:

@@ -18,7 +18,7 @@ from maquette.data.jsonio import read_record
 from maquette.data.progress import track
 from maquette.data.records import Asset, Capture, View
 from maquette.data.workspace import Workspace
-from maquette.geometry.transforms import Matrix4, inverse, rigid, rotation_of, scale_of, similarity
+from maquette.geometry.transforms import Matrix4, inverse, rigid, similarity, without_scale
 from maquette.recipes.export_parts import copy_photo, lens_of_view, mask_of
 from maquette.render.mesh import Mesh, MeshRenderer, load_mesh
 from maquette.render.views import render_view
@@ -38,8 +38,7 @@ class _Object:
 
     def cam_from_obj(self, view: View) -> Matrix4:
         """Rigid, metres."""
-        cam_from_obj = view.cam_from_world @ inverse(self.obj_from_world)
-        return rigid(rotation_of(cam_from_obj), cam_from_obj[:3, 3] / scale_of(cam_from_obj))
+        return without_scale(view.cam_from_world @ inverse(self.obj_from_world))
 
 
 def write_bop(workspace: Workspace, capture: Capture, to: Path, object_id: int, diameter: float | None) -> None:

@@ -28,7 +28,10 @@ LARGEST_ARRAY = 1 << 30
 # What zipfile and NumPy raise on bytes that may be anything.
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, KeyError, IndexError),
-    *(NotImplementedError, RuntimeError, OverflowError, MemoryError),
+    NotImplementedError,  # zipfile: a compression it does not know
+    RuntimeError,  # zipfile: a member that is encrypted
+    OverflowError,  # NumPy: a shape in the header past any integer
+    MemoryError,  # NumPy: a shape in the header past any memory
 )
 MAKE_AGAIN = "was it cut short or edited? Copy or export it again"
 
