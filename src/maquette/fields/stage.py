@@ -46,7 +46,7 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
         return FieldsResult(stage.final, last_psnr(stage.final), 0.0)
     capture = replace(capture, sphere=_sphere(capture, request))
     photos = training_photos(workspace, capture, request)
-    bank = RayBank(photos, object_points(workspace, capture, noise_of(request)))
+    bank = RayBank(photos, object_points(workspace, capture, request))
     floor = floor_plane(capture) if request.plane == "on" else None
     say(f"fields: {request.steps} steps of {request.rays} rays from {len(photos)} photos")
     if request.kind == "mlp":

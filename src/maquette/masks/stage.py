@@ -1,6 +1,6 @@
 """The stage `masks`: cameras and photos in, per photo a coarse foreground mask and a label map out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from maquette.masks.extractors import device_named
 from maquette.masks.found import found_masks, label_map
 from maquette.masks.marked import base_of, open_masks, prompted_masks, with_unseen
 from maquette.masks.prompted import find_marks, repaired
-from maquette.masks.prompts import read_marks
+from maquette.masks.prompts import PromptConfig, read_marks
 from maquette.masks.repairs import Repairs
 
 __all__ = ["MasksConfig", "MasksResult", "run"]
@@ -66,10 +66,16 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
         write_image(stage.partial / "clusters" / f"{Path(view.name).stem}.png", labels)
     _refuse_empty(records)
     write_json(stage.partial / "masks.json", MaskRecords(tuple(records)))
-    device = "cpu" if request.features == "appearance" else device_named(request.device).type
-    stage.commit(watch.seconds, device, request.seed)
+    stage.commit(watch.seconds, _device(request, request.marks), request.seed)
     _tell(records, watch.seconds, workspace)
     return MasksResult(stage.final, tuple(records), watch.seconds)
+
+
+def _device(request: MasksConfig, marks: PromptConfig) -> str:
+    """Where the masks were made: a network's device, or the CPU where none was used."""
+    described = request.source != "given" and request.features != "appearance"
+    segmented = request.source == "prompted" and marks.segmenter == "sam2"
+    return device_named(request.device).type if described or segmented else "cpu"
 
 
 def _masks_by_photo(
@@ -105,10 +111,11 @@ def _repair(workspace: Workspace, request: MasksConfig, overwrite: bool) -> Mask
     masks = open_masks(workspace, capture, base, stage.partial)
     old = {record.photo: record for record in read_record(folder / "masks.json", MaskRecords).photos}
     marks = find_marks(masks, capture, config)
-    records = with_unseen(capture, stage.partial, repaired(masks, marks, config, old))
+    records = with_unseen(capture, stage.partial, repaired(masks, marks, config, old, device_named(request.device)))
     write_json(stage.partial / "masks.json", MaskRecords(tuple(records)))
     write_json(stage.partial / "repairs.json", repairs)
-    stage.commit(watch.seconds, seed=base.seed)
+    marked = replace(base, source="prompted", device=request.device)
+    stage.commit(watch.seconds, _device(marked, config), base.seed)
     say(f"masks: {', '.join(masks.views[photo].name for photo in marks)} repaired, the other photos kept")
     _tell(records, watch.seconds, workspace)
     return MasksResult(folder, tuple(records), watch.seconds)
