@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import as_masked, load_capture
 from maquette.data.errors import InputError
 from maquette.data.progress import Stopwatch, say
 from maquette.data.records import Capture
@@ -37,8 +37,8 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     """
     watch = Stopwatch()
     _check(request)
-    capture = load_capture(workspace)
     workspace.require("masks", "masks.json")
+    capture = as_masked(workspace, load_capture(workspace))
     inputs = {"cameras": workspace.cameras, "masks": workspace.masks}
     stage = begin_stage(workspace.fields, request, inputs, overwrite, keep=True)
     if stage.complete:

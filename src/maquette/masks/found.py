@@ -1,42 +1,91 @@
 """Masks found without labels: photos cut to the sphere's neighbourhood, clustered, voted on or co-segmented."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from maquette.data.captures import load_ignored, plane_unit
 from maquette.data.errors import InputError
 from maquette.data.images import NO_LABEL, read_photo
-from maquette.data.progress import track
+from maquette.data.progress import say, track
 from maquette.data.records import Capture, View
 from maquette.data.workspace import Workspace
+from maquette.geometry.sphere import Sphere
 from maquette.masks.clusters import photo_clusters, voting_clusters
 from maquette.masks.config import MasksConfig
 from maquette.masks.cosegment import cosegment
 from maquette.masks.crops import Crop, crop_photo, paste_labels, paste_object
 from maquette.masks.dense import Extractor
+from maquette.masks.extent import Outline, is_cut, next_sphere, outline_of
 from maquette.masks.extractors import device_named, load_extractor
 from maquette.masks.hull import Voxels, make_voxels
+from maquette.masks.judge import LEAST_AGREEMENT
 from maquette.masks.shapes import largest_parts, near_hull, overlap
 from maquette.masks.voting import Vote, common_hull, vote
 
+MOST_SPHERES = 4
 
-def found_masks(
-    workspace: Workspace, capture: Capture, request: MasksConfig
-) -> tuple[dict[str, tuple[Bool[np.ndarray, "height width"], float]], dict[str, UInt8[np.ndarray, "height width"]]]:
-    """By photo name: masks at photo size and their agreement, and label maps where the method makes its own."""
+
+@dataclass(frozen=True)
+class Found:
+    """By photo name: masks at photo size and their agreement, and label maps where the method makes its own.
+
+    `sphere` is the object sphere they were found in; `outlines` are those of masks that agree.
+    """
+
+    masks: dict[str, tuple[Bool[np.ndarray, "height width"], float]]
+    labels: dict[str, UInt8[np.ndarray, "height width"]]
+    sphere: Sphere
+    outlines: tuple[Outline, ...] = ()
+
+    @property
+    def agreement(self) -> float:
+        """The photos' mean."""
+        return float(np.mean([agreement for _, agreement in self.masks.values()]))
+
+    def better_than(self, other: "Found") -> bool:
+        """Masks that the sphere does not cut are better than cut ones, and else those that agree more."""
+        cut, other_cut = is_cut(self.outlines, self.sphere), is_cut(other.outlines, other.sphere)
+        return len(self.outlines) >= 3 and not cut and (other_cut or self.agreement > other.agreement)
+
+
+def found_masks(workspace: Workspace, capture: Capture, request: MasksConfig) -> Found:
+    """Masks found without labels. Where they say that the object sphere cuts the object, is too large or that they
+    do not agree, they are found again in the sphere they ask for, and kept if they are better there.
+    """
     extract = load_extractor(request.features, request.weights, request.stride, device_named(request.device))
+    best = latest = _found_within(workspace, capture, request, extract)
+    for _ in range(MOST_SPHERES):
+        sphere = next_sphere(latest.outlines, latest.sphere, latest.agreement)
+        if sphere is None:
+            break
+        size, agreed = sphere.radius / capture.sphere.radius, latest.agreement
+        say(f"masks: agreement {agreed:.2f}; once more in an object sphere of {size:.2f} times the radius")
+        latest = _found_within(workspace, replace(capture, sphere=sphere), request, extract)
+        if latest.better_than(best):
+            best = latest
+        elif not is_cut(latest.outlines, latest.sphere):
+            break
+    return best
+
+
+def _found_within(workspace: Workspace, capture: Capture, request: MasksConfig, extract: Extractor) -> Found:
     views, crops = open_crops(workspace, capture, request)
     voxels = make_voxels(crops, capture.sphere, plane_unit(capture), request.voxels)
     voted, labels = _voted(crops, extract, voxels, request)
-    found = {}
+    masks = {}
     for view, crop, mask, hull in zip(views, crops, voted.masks, voted.hulls, strict=True):
         agreement = overlap(mask, hull)
         if request.method == "vote":
             mask = largest_parts(near_hull(mask, hull), 0.1)
-        found[view.name] = (paste_object(mask, crop, view.camera), agreement)
-    if labels is None:
-        return found, {}
-    return found, {v.name: paste_labels(m, c, v.camera) for v, c, m in zip(views, crops, labels, strict=True)}
+        masks[view.name] = (paste_object(mask, crop, view.camera), agreement)
+    maps = {}
+    if labels is not None:
+        maps = {v.name: paste_labels(m, c, v.camera) for v, c, m in zip(views, crops, labels, strict=True)}
+    sure = [view for view in views if masks[view.name][1] >= LEAST_AGREEMENT]
+    outlines = [outline_of(masks[view.name][0], view) for view in sure]
+    return Found(masks, maps, capture.sphere, tuple(outline for outline in outlines if outline is not None))
 
 
 def _voted(
