@@ -53,12 +53,18 @@ class Found:
 def found_masks(workspace: Workspace, capture: Capture, request: MasksConfig) -> Found:
     """Masks found without labels. Where they say that the object sphere cuts the object, is too large or that they
     do not agree, they are found again in the sphere they ask for, and kept if they are better there.
+
+    The published co-segmentation knows of no sphere and stays as it is.
     """
     extract = load_extractor(request.features, request.weights, request.stride, device_named(request.device))
+    if request.features == "appearance":
+        say(
+            "masks: by colour, contrast and geometry, without a network's weights (--masks.features dino uses them)"
+        )
     best = latest = _found_within(workspace, capture, request, extract)
     for _ in range(MOST_SPHERES):
         sphere = next_sphere(latest.outlines, latest.sphere, latest.agreement)
-        if sphere is None:
+        if sphere is None or request.method != "vote":
             break
         size, agreed = sphere.radius / capture.sphere.radius, latest.agreement
         say(f"masks: agreement {agreed:.2f}; once more in an object sphere of {size:.2f} times the radius")

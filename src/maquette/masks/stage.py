@@ -44,15 +44,7 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
         return _repair(workspace, request, overwrite)
     watch = Stopwatch()
     capture = load_capture(workspace)
-    known = capture.sphere
-    inputs = {"cameras": workspace.cameras}
-    if request.source in ("given", "mix"):
-        inputs["given"] = workspace.given_masks
-    if request.source == "prompted" and request.marks.segmenter == "sam2" and Path(request.marks.weights).is_dir():
-        inputs["sam2"] = Path(request.marks.weights)
-    if request.weights is not None and Path(request.weights).exists():
-        inputs["weights"] = Path(request.weights)
-    stage = begin_stage(workspace.masks, request, inputs, overwrite)
+    stage = begin_stage(workspace.masks, request, _inputs(workspace, request), overwrite)
     if stage.complete:
         say(f"masks: complete in {stage.final}")
         return MasksResult(stage.final, (), 0.0)
@@ -69,16 +61,24 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
         records = _masks_by_photo(workspace, capture, found, request.source, stage.partial)
     _refuse_empty(records)
     sphere = _told_sphere(capture, found.sphere, records, request.source == "find", stage.partial)
-    capture = replace(capture, sphere=sphere)
-    for view in track(capture.learnt, "clusters", len(capture.learnt)):
-        labels = (
-            found.labels[view.name] if view.name in found.labels else label_map(workspace, capture, view, request)
-        )
-        write_image(stage.partial / "clusters" / f"{Path(view.name).stem}.png", labels)
-    write_json(stage.partial / "masks.json", MaskRecords(tuple(records), None if sphere == known else sphere))
+    _write_labels(workspace, replace(capture, sphere=sphere), found, request, stage.partial)
+    told = None if sphere == capture.sphere else sphere
+    write_json(stage.partial / "masks.json", MaskRecords(tuple(records), told))
     stage.commit(watch.seconds, _device(request, request.marks), request.seed)
     _tell(records, watch.seconds, workspace)
     return MasksResult(stage.final, tuple(records), watch.seconds)
+
+
+def _inputs(workspace: Workspace, request: MasksConfig) -> dict[str, Path]:
+    """What the masks rest on."""
+    inputs = {"cameras": workspace.cameras}
+    if request.source in ("given", "mix"):
+        inputs["given"] = workspace.given_masks
+    if request.source == "prompted" and request.marks.segmenter == "sam2" and Path(request.marks.weights).is_dir():
+        inputs["sam2"] = Path(request.marks.weights)
+    if request.weights is not None and Path(request.weights).exists():
+        inputs["weights"] = Path(request.weights)
+    return inputs
 
 
 def _device(request: MasksConfig, marks: PromptConfig) -> str:
@@ -98,6 +98,17 @@ def _masks_by_photo(
         write_image(partial / "coarse" / f"{Path(view.name).stem}.png", mask)
         records.append(record)
     return records
+
+
+def _write_labels(
+    workspace: Workspace, capture: Capture, found: Found, request: MasksConfig, partial: Path
+) -> None:
+    """Label maps into clusters/: the method's own, else clusters of each photo for itself."""
+    for view in track(capture.learnt, "clusters", len(capture.learnt)):
+        labels = found.labels.get(view.name)
+        if labels is None:
+            labels = label_map(workspace, capture, view, request)
+        write_image(partial / "clusters" / f"{Path(view.name).stem}.png", labels)
 
 
 def _told_sphere(
