@@ -58,9 +58,7 @@ def found_masks(workspace: Workspace, capture: Capture, request: MasksConfig) ->
     """
     extract = load_extractor(request.features, request.weights, request.stride, device_named(request.device))
     if request.features == "appearance":
-        say(
-            "masks: by colour, contrast and geometry, no network weights (--masks.features dino uses them)"
-        )
+        say("masks: by colour, contrast and geometry, no network weights (--masks.features dino uses them)")
     best = latest = _found_within(workspace, capture, request, extract)
     for _ in range(MOST_SPHERES):
         sphere = next_sphere(latest.outlines, latest.sphere, latest.agreement)
