@@ -37,8 +37,9 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     """
     watch = Stopwatch()
     _check(request)
+    capture = load_capture(workspace)
     workspace.require("masks", "masks.json")
-    capture = as_masked(workspace, load_capture(workspace))
+    capture = as_masked(workspace, capture)
     inputs = {"cameras": workspace.cameras, "masks": workspace.masks}
     stage = begin_stage(workspace.fields, request, inputs, overwrite, keep=True)
     if stage.complete:
