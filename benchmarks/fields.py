@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import as_masked, load_capture
 from maquette.data.workspace import Workspace
 from maquette.fields.config import FieldsConfig
 from maquette.fields.interface import KindName
@@ -50,7 +50,8 @@ def measure(kind: KindName, workspace: Path | None, steps: int) -> dict[str, flo
     if workspace is None:
         photos = noise_photos()
     else:
-        photos = training_photos(Workspace(workspace), load_capture(Workspace(workspace)), config)
+        home = Workspace(workspace)
+        photos = training_photos(home, as_masked(home, load_capture(home)), config)
     bank = RayBank(photos)
     field, grids = build_field(config, 2), KINDS[kind].sampler(config.shapes)
     optimizer = KINDS[kind].optimizer(torch.nn.ModuleDict({"field": field}), config)

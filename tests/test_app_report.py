@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -179,3 +180,8 @@ def test_the_contact_sheet_shows_the_most_doubtful_masks_first(tmp_path: Path) -
         f"{names[1]}: agreement 0.40, found",
         f"{names[0]}: agreement 0.90, found",
     ]
+
+    lost = replace(records[0], lost="larger than its neighbours")
+    write_json(workspace.masks / "masks.json", MaskRecords((lost, *records[1:])))
+    captions = re.findall(r"<figcaption>([^<]*)<", masks_section(workspace, capture))
+    assert captions[0] == f"{names[0]}: lost (larger than its neighbours), agreement 0.90, found"

@@ -16,9 +16,9 @@ from maquette.masks.extractors import (
     cls_saliency,
     device_named,
     load_extractor,
-    normalised,
     vit_extractor,
 )
+from maquette.masks.imagenet import as_tensor, normalised
 from maquette.masks.squeezenet import squeezenet_descriptors, squeezenet_maps
 from maquette.masks.vit import VisionTransformer, ViTShape, interpolated_positions
 from maquette.masks.weights import find_weights, load_vit
@@ -77,7 +77,7 @@ def _last_block(model: torch.nn.Module, pixels: torch.Tensor) -> tuple[torch.Ten
 
 
 def test_keys_and_saliency_of_dino_agree_with_transformers(dino_folder: Path) -> None:
-    pixels = normalised(_picture(48, 48), CPU)
+    pixels = normalised(as_tensor(_picture(48, 48), CPU))
     keys, attention = load_vit(str(dino_folder), "")(pixels, 8)
     expected_keys, expected_attention = _last_block(_oracle(dino_folder, "ViTModel"), pixels)
     torch.testing.assert_close(keys.flatten(0, 1), expected_keys, atol=2e-4, rtol=1e-4)
@@ -88,7 +88,7 @@ def test_keys_and_saliency_of_dino_agree_with_transformers(dino_folder: Path) ->
 
 
 def test_stride_4_agrees_with_patches_and_positions_taken_one_by_one(dino_folder: Path) -> None:
-    pixels = normalised(_picture(41, 34), CPU)
+    pixels = normalised(as_tensor(_picture(41, 34), CPU))
     ours = load_vit(str(dino_folder), "")
     keys, attention = ours(pixels, 4)
     oracle = _oracle(dino_folder, "ViTModel")
@@ -145,7 +145,7 @@ def test_keys_of_dinov2_agree_with_transformers(tmp_path: Path) -> None:
         hidden_size=384, num_hidden_layers=12, num_attention_heads=6, patch_size=14, image_size=56
     )
     _randomised(transformers.Dinov2Model(config)).save_pretrained(tmp_path)
-    pixels = normalised(_picture(56, 56), CPU)
+    pixels = normalised(as_tensor(_picture(56, 56), CPU))
     keys, attention = load_vit(str(tmp_path), "")(pixels, 14)
     expected_keys, expected_attention = _last_block(_oracle(tmp_path, "Dinov2Model"), pixels)
     torch.testing.assert_close(keys.flatten(0, 1), expected_keys, atol=5e-4, rtol=1e-3)
@@ -347,6 +347,10 @@ def test_options_that_do_not_fit_are_refused() -> None:
         load_extractor("appearance", "x.pth", None, CPU)
     with pytest.raises(InputError, match=r"squeezenet needs --masks\.weights"):
         load_extractor("squeezenet", None, None, CPU)
+    with pytest.raises(InputError, match=r"--masks\.stride 4 is for dino and dinov2; .* every pixel"):
+        load_extractor("appearance", None, 4, CPU)
+    with pytest.raises(InputError, match=r"--masks\.stride 4 .* squeezenet describes every fourth pixel"):
+        load_extractor("squeezenet", "x.npz", 4, CPU)
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no CUDA device"):
             device_named("cuda")

@@ -13,6 +13,7 @@ from maquette.data.captures import load_truth
 from maquette.data.errors import InputError
 from maquette.data.images import list_photos, read_mask, read_photo
 from maquette.data.records import Truth
+from maquette.geometry.boxes import box_of
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import centre_of, look_at, rigid
 from maquette.render.mesh import Mesh, MeshRenderer, load_mesh
@@ -26,7 +27,6 @@ from maquette.studio.paint import PADDING, pack, paint, six_sides, with_vertex_c
 from maquette.studio.photograph import Sensor, develop
 from maquette.studio.room import on_table, scatter
 from maquette.studio.scene import assemble, make_stock
-from maquette.studio.setting import box_of
 from maquette.studio.solids import cylinder, rounded_box, surface
 from maquette.studio.stage import run
 from maquette.studio.viewpoints import rings

@@ -17,7 +17,7 @@ from maquette.app.sections import (
     tiles,
     time_section,
 )
-from maquette.data.captures import load_capture
+from maquette.data.captures import as_masked, load_capture
 from maquette.data.records import Capture
 from maquette.data.workspace import Workspace
 
@@ -27,7 +27,7 @@ def write_report(workspace: Workspace, side: int = 300) -> Path:
 
     Raises InputError where there is not even a camera.
     """
-    capture = load_capture(workspace)
+    capture = as_masked(workspace, load_capture(workspace))
     scores = read_scores(workspace)
     which = (
         "Held-out photos: nothing learnt from them." if capture.held_out else "Learnt photos: none was held out."

@@ -61,19 +61,21 @@ def capture_section(workspace: Workspace, capture: Capture, count: int = 8) -> s
 
 
 def masks_section(workspace: Workspace, capture: Capture, most: int = 60) -> str:
-    """A contact sheet: the learnt photos around the sphere with their coarse masks, the most doubtful first."""
+    """A contact sheet: the learnt photos around the sphere with their coarse masks, lost ones and then the most
+    doubtful first, each with what is known of it."""
     if not (workspace.masks / "masks.json").exists():
         return ""
     records = read_record(workspace.masks / "masks.json", MaskRecords).photos
     views = {view.name: view for view in capture.learnt}
     pictures = []
-    for record in sorted((r for r in records if r.photo in views), key=lambda r: r.agreement)[:most]:
+    for record in sorted((r for r in records if r.photo in views), key=lambda r: (not r.lost, r.agreement))[:most]:
         view, path = views[record.photo], workspace.coarse_mask(record.photo)
         if not path.exists():
             continue
         photo = with_mask(fit(read_photo(workspace.photo(view.name)), 640), read_mask(path))
         seen = fit(around_sphere(photo, capture.sphere, view.camera, view.cam_from_world), 160)
         said = "no object found" if record.share == 0 else f"agreement {record.agreement:.2f}"
+        said = f"lost ({record.lost}), {said}" if record.lost else said
         pictures.append(figure(as_data(seen, 75), f"{view.name}: {said}, {record.source}"))
     return row(pictures, "six")
 

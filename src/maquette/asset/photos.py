@@ -26,12 +26,13 @@ def photos_to_colour_from(
     None is finer than `across` pixels over the sphere.
     """
     photos = []
-    agreement = {r.photo: r.agreement for r in read_record(workspace.masks / "masks.json", MaskRecords).photos}
+    records = read_record(workspace.masks / "masks.json", MaskRecords).photos
+    doubtful = {record.photo for record in records if record.lost or record.agreement < 0.8}
     for view in capture.learnt:
         camera = training_camera(view, capture.sphere, across)
         size = camera.width, camera.height
         mask = resize_area(masks[view.name].astype(np.float32), *size)
-        if agreement.get(view.name, 1.0) < 0.8:
+        if view.name in doubtful:
             # Something stands before the object. The coarse mask's own edge is not to be trusted to the pixel.
             coarse = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name).astype(np.uint8)
             coarse = cv2.dilate(coarse, np.ones((3, 3), np.uint8)).astype(np.float32)

@@ -4,14 +4,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save_file
 
 from maquette.data.images import read_mask
 from maquette.data.jsonio import read_record, write_json
-from maquette.data.records import Asset, Capture, Points, Truth, View
+from maquette.data.records import Asset, Capture, MaskRecords, Points, Truth, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.sphere import Sphere
+from maquette.geometry.support import supporting_plane
 from maquette.geometry.transforms import inverse, rigid, scale_of, similarity
 
 
@@ -78,6 +79,20 @@ def in_asset_metres(capture: Capture, asset: Asset) -> tuple[Capture, Asset]:
     points = replace(capture.points, world=capture.points.world * scale)
     moved = replace(asset, obj_from_world=asset.obj_from_world @ inverse(metres_from_world))
     return replace(capture, views=views, sphere=sphere, points=points), moved
+
+
+def as_masked(workspace: Workspace, capture: Capture) -> Capture:
+    """The capture with the object sphere that its masks tell, where they tell another one than the cameras."""
+    path = workspace.masks / "masks.json"
+    sphere = read_record(path, MaskRecords).sphere if path.exists() else None
+    return capture if sphere is None else replace(capture, sphere=sphere)
+
+
+def plane_unit(capture: Capture) -> Float[np.ndarray, "4"] | None:
+    """The supporting plane (n, d) in the unit frame, n.x + d > 0 above it; None where none was found."""
+    if capture.up_world is None:
+        return None
+    return supporting_plane(capture.points.world, np.array(capture.up_world), capture.sphere)
 
 
 def load_truth(folder: Path) -> Truth | None:

@@ -12,6 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from maquette.data.errors import InputError
 
 T = TypeVar("T")
+NO_LABEL = 255
+"""What a label map holds where a pixel has no label."""
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 

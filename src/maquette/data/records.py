@@ -81,9 +81,10 @@ class PhotoMask:
 
 @dataclass(frozen=True)
 class MaskRecords:
-    """masks.json."""
+    """masks.json. `sphere` is the object sphere as the masks tell it, where that is not the cameras'."""
 
     photos: tuple[PhotoMask, ...]
+    sphere: Sphere | None = None
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from maquette.data.images import NO_LABEL
 from maquette.geometry.sphere import Sphere
-
-NO_LABEL = 255
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maquette.data.captures import load_ignored
+from maquette.data.captures import load_ignored, plane_unit
 from maquette.data.errors import InputError
-from maquette.data.images import read_labels, read_mask, read_photo, resize_area
+from maquette.data.images import NO_LABEL, read_labels, read_mask, read_photo, resize_area
 from maquette.data.jsonio import read_record
-from maquette.data.records import Capture, MaskRecords
+from maquette.data.records import Capture, MaskRecords, View
 from maquette.data.workspace import Workspace
 from maquette.fields.config import FieldsConfig
 from maquette.fields.noise import Noise
-from maquette.fields.rays import NO_LABEL, TrainingPhoto, shrunk_ignored, training_camera, unit_from_cam
-from maquette.geometry.support import supporting_plane
+from maquette.fields.rays import TrainingPhoto, shrunk_ignored, training_camera, unit_from_cam
 from maquette.geometry.transforms import apply
 from maquette.masks.features import appearance
 
 
+def learnt_views(workspace: Workspace, capture: Capture, least_agreement: float) -> list[View]:
+    """The learnt photos whose masks are to be trusted: not lost, and agreeing with the others' hull at least so
+    much. All of them where these are fewer than three."""
+    records = {record.photo: record for record in read_record(workspace.masks / "masks.json", MaskRecords).photos}
+    trusted = [
+        view
+        for view in capture.learnt
+        if not records[view.name].lost and records[view.name].agreement >= least_agreement
+    ]
+    return trusted if len(trusted) >= 3 else list(capture.learnt)
+
+
 def training_photos(workspace: Workspace, capture: Capture, request: FieldsConfig) -> list[TrainingPhoto]:
     """Learnt photos at training resolution. Raises InputError where fewer than three masks show the object."""
-    records = read_record(workspace.masks / "masks.json", MaskRecords)
-    agreement = {record.photo: record.agreement for record in records.photos}
-    used = [view for view in capture.learnt if agreement[view.name] >= request.least_agreement]
-    if len(used) < 3:
-        used = list(capture.learnt)
     photos, covered, noise = [], 0, noise_of(request)
-    for view in used:
+    for view in learnt_views(workspace, capture, request.least_agreement):
         camera = training_camera(view, capture.sphere, request.object_pixels)
         size = (camera.width, camera.height)
         mask = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name)
@@ -71,13 +77,14 @@ def _with_features(photos: list[TrainingPhoto]) -> list[TrainingPhoto]:
     ]
 
 
-def object_points(workspace: Workspace, capture: Capture, noise: Noise) -> Tensor:
-    """Sparse points in the sphere that at least two learnt photos see, most of them within their coarse mask."""
-    points = capture.points
+def object_points(workspace: Workspace, capture: Capture, request: FieldsConfig) -> Tensor:
+    """Sparse points in the sphere that at least two trusted photos see, most of them within their coarse mask."""
+    points, noise = capture.points, noise_of(request)
     seen, within = np.zeros(len(points.world)), np.zeros(len(points.world))
+    trusted = {view.name for view in learnt_views(workspace, capture, request.least_agreement)}
     for view_idx, view in enumerate(capture.views):
         chosen = points.view_idx == view_idx
-        if view.held_out or not chosen.any():
+        if view.name not in trusted or not chosen.any():
             continue
         mask = read_mask(workspace.coarse_mask(view.name))
         mask = noise.flipped(noise.spoilt(mask, view.name), view.name)
@@ -95,7 +102,5 @@ def object_points(workspace: Workspace, capture: Capture, noise: Noise) -> Tenso
 
 def floor_plane(capture: Capture) -> Tensor | None:
     """The supporting plane in the unit frame, a little below where it was found."""
-    if capture.up_world is None:
-        return None
-    plane = supporting_plane(capture.points.world, np.array(capture.up_world), capture.sphere)
+    plane = plane_unit(capture)
     return None if plane is None else torch.as_tensor(plane).float() + torch.tensor([0, 0, 0, 0.03])

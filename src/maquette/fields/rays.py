@@ -8,14 +8,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from maquette.data.images import resize_area
+from maquette.data.images import NO_LABEL, resize_area
 from maquette.data.records import View
 from maquette.fields.sampling import Rays, sphere_span
 from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4, inverse
-
-NO_LABEL = 255
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import as_masked, load_capture
 from maquette.data.errors import InputError
 from maquette.data.progress import Stopwatch, say
 from maquette.data.records import Capture
@@ -39,6 +39,7 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     _check(request)
     capture = load_capture(workspace)
     workspace.require("masks", "masks.json")
+    capture = as_masked(workspace, capture)
     inputs = {"cameras": workspace.cameras, "masks": workspace.masks}
     stage = begin_stage(workspace.fields, request, inputs, overwrite, keep=True)
     if stage.complete:
@@ -46,7 +47,7 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
         return FieldsResult(stage.final, last_psnr(stage.final), 0.0)
     capture = replace(capture, sphere=_sphere(capture, request))
     photos = training_photos(workspace, capture, request)
-    bank = RayBank(photos, object_points(workspace, capture, noise_of(request)))
+    bank = RayBank(photos, object_points(workspace, capture, request))
     floor = floor_plane(capture) if request.plane == "on" else None
     say(f"fields: {request.steps} steps of {request.rays} rays from {len(photos)} photos")
     if request.kind == "mlp":

@@ -1,24 +1,22 @@
-"""From one marked photo to all: in which order, by a box, by a memory, or by colours and the common hull.
+"""From one marked photo to all: in which order, and by a box or a memory.
 
 Photos are indices into one list. Neighbours are photos whose cameras look at the object from nearly the same
 direction and distance: the order of file names does not matter.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from maquette.data.records import View
+from maquette.geometry.boxes import Box, box_of
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import centre_of
-from maquette.masks.crops import Crop
-from maquette.masks.hull import Voxels, silhouette
-from maquette.masks.prompts import Box, Mark, Segmenter, box_of, grown, largest_component
-from maquette.masks.voting import Vote, cluster_odds, common_hull, cut, largest_parts, pixel_odds
+from maquette.masks.prompts import Mark, Segmenter, grown
+from maquette.masks.shapes import largest_component
 
 Read = Callable[[int], UInt8[np.ndarray, "height width 3"]]
 Keep = Callable[[int, Bool[np.ndarray, "height width"]], None]
@@ -129,56 +127,3 @@ def carry_by_memory(read: Read, keep: Keep, row: Sequence[int], memory: Memory) 
     """Each photo of the row is answered from a memory that holds the marked photos and the last few."""
     for photo in row:
         keep(photo, largest_component(memory.follow(read(photo))[0]))
-
-
-def carry_by_hull(
-    crops: Sequence[Crop],
-    labels: Sequence[Int[np.ndarray, "size size"]],
-    voxels: Voxels,
-    marked: Mapping[int, Bool[np.ndarray, "size size"]],
-    side: int,
-    rounds: int,
-    grabcut: int,
-) -> Vote:
-    """All photos at once: clusters learn from the marked photos' masks, GrabCut cuts, the hull joins.
-
-    The object lies in the cones of the marked masks: every later hull stays inside them. The marked masks stay
-    as they are.
-    """
-    size = crops[0].camera.width
-    count = max(int(label.max()) for label in labels) + 1
-    voxels = carved(voxels, marked)
-    valid = [crop.valid for crop in crops]
-    support = [silhouette(voxels, voxels.prior, p, size, side) for p in range(len(crops))]
-    bound = [silhouette(voxels, torch.ones_like(voxels.prior), p, size, side) for p in range(len(crops))]
-    voters = np.zeros(len(crops), bool)
-    voters[list(marked)] = True
-    masks: list[Bool[np.ndarray, "size size"]] = []
-    for _ in range(rounds):
-        taught = [torch.as_tensor(marked[p]).float() if p in marked else s for p, s in enumerate(support)]
-        odds = cluster_odds(crops, labels, taught, voters, count)
-        masks = []
-        for p, crop in enumerate(crops):
-            if p in marked:
-                masks.append(marked[p])
-                continue
-            likely = pixel_odds(odds, labels[p], crop, support[p])
-            masks.append(largest_parts(cut(crop, likely, bound[p], grabcut), 0.1))
-        support, voters = common_hull(voxels, masks, valid, size, side)
-        bound = support
-    return Vote(masks, [s.numpy() > 0.5 for s in support])
-
-
-def carved(voxels: Voxels, marked: Mapping[int, Bool[np.ndarray, "size size"]], slack: int = 2) -> Voxels:
-    """The voxels that fall into every marked mask, give or take `slack` pixels, or beyond its window."""
-    kept = torch.ones(len(voxels.prior), dtype=torch.bool)
-    for photo, mask in marked.items():
-        wide = torch.as_tensor(mask).float()[None, None]
-        wide = torch.nn.functional.max_pool2d(wide, 2 * slack + 1, 1, slack)[0, 0] > 0
-        size = len(wide)
-        where = voxels.where[photo]
-        seen = (where.abs() < 1).all(-1)
-        cell = ((where + 1) / 2 * size).long().clamp(0, size - 1)
-        kept &= ~seen | wide[cell[:, 1], cell[:, 0]]
-    chosen = kept.numpy()
-    return replace(voxels, unit=voxels.unit[chosen], where=voxels.where[:, kept], prior=voxels.prior[kept])

@@ -7,7 +7,7 @@ import tyro
 
 from maquette.masks.cosegment import CosegmentConfig
 from maquette.masks.extractors import FeatureName
-from maquette.masks.prompted import PromptConfig
+from maquette.masks.prompts import PromptConfig
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from sklearn.cluster import KMeans
 
+from maquette.data.images import NO_LABEL
 from maquette.masks.crops import Crop
 from maquette.masks.dense import Dense, Extractor, at_cells, at_pixels
 
-NO_LABEL = 255
 MIDDLE = 0.6
 """The middle of the sphere, in radii: what a network without attention is taken to attend to."""
 

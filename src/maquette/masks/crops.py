@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from maquette.data.images import NO_LABEL
 from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4, inverse
@@ -32,11 +33,14 @@ class Crop:
         return self.axial < 1
 
     @property
+    def pixels_per_cell(self) -> float:
+        """Pixels of the photo along a pixel of the window."""
+        return self.window[2] / self.camera.width
+
+    @property
     def photo_from_crop(self) -> Float[np.ndarray, "2 3"]:
         """Affine map of continuous pixel coordinates."""
-        x0, y0, side = self.window
-        scale = side / self.camera.width
-        return np.array([[scale, 0, x0], [0, scale, y0]])
+        return _photo_from_crop(self.window, self.camera.width)
 
 
 def crop_photo(
@@ -61,10 +65,7 @@ def crop_photo(
     if x0 >= camera.width or y0 >= camera.height or x0 + side <= 0 or y0 + side <= 0:
         return None
     window_camera = camera.cropped(x0, y0, round(side), round(side)).resized(size, size)
-    # cv2 puts the first pixel's centre at 0, we at one half.
-    photo_from_crop = np.array(
-        [[side / size, 0, x0 + 0.5 * side / size - 0.5], [0, side / size, y0 + 0.5 * side / size - 0.5]]
-    )
+    photo_from_crop = _in_cv2(_photo_from_crop((x0, y0, side), size))
     if ignored is not None:
         pixels = filled(pixels, ignored)
     smooth = cv2.GaussianBlur(pixels, (0, 0), 0.4 * side / size) if side > size else pixels
@@ -101,22 +102,48 @@ def paste_mask(
     mask: Float[np.ndarray, "size size"], crop: Crop, width: int, height: int, nearest: bool = False
 ) -> Float[np.ndarray, "height width"]:
     """A crop's map at the photo's own size, zero outside the window."""
-    x0, y0, side = crop.window
-    scale = mask.shape[0] / side
-    crop_from_photo = np.array([[scale, 0, (0.5 - x0) * scale - 0.5], [0, scale, (0.5 - y0) * scale - 0.5]])
-    flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(mask.astype(np.float32), crop_from_photo, (width, height), flags=flags)
+    flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    photo_from_crop = _in_cv2(crop.photo_from_crop)
+    return cv2.warpAffine(mask.astype(np.float32), photo_from_crop, (width, height), flags=flags)
+
+
+def paste_object(
+    mask: Bool[np.ndarray, "size size"], crop: Crop, camera: Camera
+) -> Bool[np.ndarray, "height width"]:
+    """A crop's mask in its photo, taken by `camera`; the inverse of `cut_mask`, but for resampling."""
+    return paste_mask(mask.astype(np.float32), crop, camera.width, camera.height) > 0.5
+
+
+def paste_labels(
+    labels: UInt8[np.ndarray, "size size"], crop: Crop, camera: Camera
+) -> UInt8[np.ndarray, "height width"]:
+    """A crop's label map in its photo, NO_LABEL around it."""
+    # Labels are shifted by one for pasting, so that what lies outside the window becomes NO_LABEL.
+    shifted = np.where(labels == NO_LABEL, 0.0, labels + 1.0)
+    pasted = paste_mask(shifted, crop, camera.width, camera.height, nearest=True).astype(np.int64)
+    return np.where(pasted == 0, NO_LABEL, pasted - 1).astype(np.uint8)
 
 
 def cut_mask(mask: Bool[np.ndarray, "height width"], crop: Crop) -> Bool[np.ndarray, "size size"]:
     """A photo's mask as the crop sees it, false beyond the photo and where pixels are ignored."""
-    size, (x0, y0, side) = crop.camera.width, crop.window
-    step = side / size
-    photo_from_crop = np.array([[step, 0, x0 + 0.5 * step - 0.5], [0, step, y0 + 0.5 * step - 0.5]])
+    size, step = crop.camera.width, crop.pixels_per_cell
+    photo_from_crop = _in_cv2(crop.photo_from_crop)
     soft = mask.astype(np.float32)
     soft = cv2.GaussianBlur(soft, (0, 0), 0.4 * step) if step > 1 else soft
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return (cv2.warpAffine(soft, photo_from_crop, (size, size), flags=flags) > 0.5) & crop.valid
+
+
+def _photo_from_crop(window: tuple[float, float, float], size: int) -> Float[np.ndarray, "2 3"]:
+    x0, y0, side = window
+    return np.array([[side / size, 0, x0], [0, side / size, y0]])
+
+
+def _in_cv2(affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
+    """The same map in cv2's pixels: it puts the first one's centre at 0, we at one half."""
+    moved = affine.copy()
+    moved[:, 2] += 0.5 * affine[:, :2].sum(1) - 0.5
+    return moved
 
 
 def _axial(camera: Camera, cam_from_world: Matrix4, sphere: Sphere) -> Float[np.ndarray, "size size"]:

@@ -14,12 +14,12 @@ from torch import Tensor
 from maquette.data.errors import InputError
 from maquette.masks.dense import Dense, Extractor
 from maquette.masks.features import appearance
+from maquette.masks.imagenet import as_tensor, normalised
 from maquette.masks.squeezenet import load_squeezenet, squeezenet_descriptors
 from maquette.masks.vit import VisionTransformer
 from maquette.masks.weights import load_vit
 
 FeatureName = Literal["appearance", "dino", "dinov2", "squeezenet"]
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SALIENT_HEADS = (0, 2, 4, 5)
 """Heads of DINO ViT-S/8 that attend to things; 1 and 3 attend to what is behind them."""
 
@@ -30,9 +30,10 @@ def load_extractor(name: FeatureName, weights: str | None, stride: int | None, d
 
 
 def load_appearance(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
-    """Colour and contrast of every pixel; there is nothing to load."""
+    """Colour and contrast of every pixel; there is nothing to load. Raises InputError for weights or a stride."""
     if weights is not None:
         raise InputError("--masks.weights is given, but --masks.features appearance uses none; name the features.")
+    _refuse_stride("appearance", stride, "describes every pixel")
     return lambda pixels: Dense(appearance(pixels), 0.5, 1.0)
 
 
@@ -49,11 +50,19 @@ def load_dinov2(weights: str | None, stride: int | None, device: torch.device) -
 
 
 def load_small_network(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
-    """SqueezeNet from an .npz."""
+    """SqueezeNet from an .npz. Raises InputError without weights, or for a stride: its layers fix it."""
+    _refuse_stride("squeezenet", stride, "describes every fourth pixel")
     if weights is None:
         raise InputError("--masks.features squeezenet needs --masks.weights FILE.npz, its ImageNet weights.")
     loaded = {name: tensor.to(device) for name, tensor in load_squeezenet(Path(weights)).items()}
     return lambda pixels: squeezenet_descriptors(loaded, pixels)
+
+
+def _refuse_stride(name: FeatureName, stride: int | None, instead: str) -> None:
+    if stride is not None:
+        raise InputError(
+            f"--masks.stride {stride} is for dino and dinov2; --masks.features {name} {instead}. Leave it out."
+        )
 
 
 LOADERS: dict[FeatureName, Callable[[str | None, int | None, torch.device], Extractor]] = {
@@ -82,12 +91,12 @@ def vit_extractor(model: VisionTransformer, stride: int, device: torch.device) -
     def extract(pixels: UInt8[np.ndarray, "height width 3"]) -> Dense:
         if min(pixels.shape[:2]) < 2 * patch:
             raise InputError(f"pictures of {pixels.shape[1]} x {pixels.shape[0]} are too small; see --masks.crop.")
-        keys, _ = model(normalised(pixels, device), stride)
+        keys, _ = model(normalised(as_tensor(pixels, device)), stride)
         saliency = None
         if attends:
             height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
             half = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
-            coarse = cls_saliency(model(normalised(half, device), patch)[1])
+            coarse = cls_saliency(model(normalised(as_tensor(half, device)), patch)[1])
             saliency = F.interpolate(coarse[None, None], keys.shape[:2])[0, 0].cpu().numpy()
         return Dense(F.normalize(keys, dim=-1).cpu().numpy(), patch / 2, float(stride), saliency)
 
@@ -99,13 +108,6 @@ def cls_saliency(attention: Float[Tensor, "6 row column"]) -> Float[Tensor, "row
     mean = attention[list(SALIENT_HEADS)].mean(0)
     low, high = mean.min(), mean.max()
     return (mean - low) / (high - low).clamp(min=1e-12)
-
-
-def normalised(pixels: UInt8[np.ndarray, "height width 3"], device: torch.device) -> Float[Tensor, "1 3 h w"]:
-    """ImageNet's mean and deviation taken out."""
-    image = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
-    mean, deviation = (torch.tensor(v, device=device)[:, None, None] for v in (MEAN, DEVIATION))
-    return (image - mean) / deviation
 
 
 def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:

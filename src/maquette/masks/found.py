@@ -1,44 +1,95 @@
 """Masks found without labels: photos cut to the sphere's neighbourhood, clustered, voted on or co-segmented."""
 
-import cv2
-import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from dataclasses import dataclass, replace
 
-from maquette.data.captures import load_ignored
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from maquette.data.captures import load_ignored, plane_unit
 from maquette.data.errors import InputError
-from maquette.data.images import read_photo
-from maquette.data.progress import track
+from maquette.data.images import NO_LABEL, read_photo
+from maquette.data.progress import say, track
 from maquette.data.records import Capture, View
 from maquette.data.workspace import Workspace
-from maquette.geometry.support import supporting_plane
+from maquette.geometry.sphere import Sphere
 from maquette.masks.clusters import photo_clusters, voting_clusters
 from maquette.masks.config import MasksConfig
-from maquette.masks.cosegment import NO_LABEL, cosegment
-from maquette.masks.crops import Crop, crop_photo, paste_mask
+from maquette.masks.cosegment import cosegment
+from maquette.masks.crops import Crop, crop_photo, paste_labels, paste_object
 from maquette.masks.dense import Extractor
+from maquette.masks.extent import Outline, is_cut, next_sphere, outline_of
 from maquette.masks.extractors import device_named, load_extractor
 from maquette.masks.hull import Voxels, make_voxels
-from maquette.masks.voting import Vote, common_hull, largest_parts, vote
+from maquette.masks.judge import LEAST_AGREEMENT
+from maquette.masks.shapes import largest_parts, near_hull, overlap
+from maquette.masks.voting import Vote, common_hull, vote
+
+MOST_SPHERES = 4
 
 
-def found_masks(
-    workspace: Workspace, capture: Capture, request: MasksConfig
-) -> tuple[dict[str, tuple[Bool[np.ndarray, "height width"], float]], dict[str, UInt8[np.ndarray, "height width"]]]:
-    """By photo name: masks at photo size and their agreement, and label maps where the method makes its own."""
+@dataclass(frozen=True)
+class Found:
+    """By photo name: masks at photo size and their agreement, and label maps where the method makes its own.
+
+    `sphere` is the object sphere they were found in; `outlines` are those of masks that agree.
+    """
+
+    masks: dict[str, tuple[Bool[np.ndarray, "height width"], float]]
+    labels: dict[str, UInt8[np.ndarray, "height width"]]
+    sphere: Sphere
+    outlines: tuple[Outline, ...] = ()
+
+    @property
+    def agreement(self) -> float:
+        """The photos' mean."""
+        return float(np.mean([agreement for _, agreement in self.masks.values()]))
+
+    def better_than(self, other: "Found") -> bool:
+        """Masks that the sphere does not cut are better than cut ones, and else those that agree more."""
+        cut, other_cut = is_cut(self.outlines, self.sphere), is_cut(other.outlines, other.sphere)
+        return len(self.outlines) >= 3 and not cut and (other_cut or self.agreement > other.agreement)
+
+
+def found_masks(workspace: Workspace, capture: Capture, request: MasksConfig) -> Found:
+    """Masks found without labels. Where they say that the object sphere cuts the object, is too large or that they
+    do not agree, they are found again in the sphere they ask for, and kept if they are better there.
+
+    The published co-segmentation knows of no sphere and stays as it is.
+    """
     extract = load_extractor(request.features, request.weights, request.stride, device_named(request.device))
+    if request.features == "appearance":
+        say("masks: by colour, contrast and geometry, no network weights (--masks.features dino uses them)")
+    best = latest = _found_within(workspace, capture, request, extract)
+    for _ in range(MOST_SPHERES):
+        sphere = next_sphere(latest.outlines, latest.sphere, latest.agreement)
+        if sphere is None or request.method != "vote":
+            break
+        size, agreed = sphere.radius / capture.sphere.radius, latest.agreement
+        say(f"masks: agreement {agreed:.2f}; once more in an object sphere of {size:.2f} times the radius")
+        latest = _found_within(workspace, replace(capture, sphere=sphere), request, extract)
+        if latest.better_than(best):
+            best = latest
+        elif not is_cut(latest.outlines, latest.sphere):
+            break
+    return best
+
+
+def _found_within(workspace: Workspace, capture: Capture, request: MasksConfig, extract: Extractor) -> Found:
     views, crops = open_crops(workspace, capture, request)
-    voxels = make_voxels(crops, capture.sphere, plane_of(capture), request.voxels)
+    voxels = make_voxels(crops, capture.sphere, plane_unit(capture), request.voxels)
     voted, labels = _voted(crops, extract, voxels, request)
-    found = {}
+    masks = {}
     for view, crop, mask, hull in zip(views, crops, voted.masks, voted.hulls, strict=True):
-        agreement = float((mask & hull).sum() / max(1, (mask | hull).sum()))
+        agreement = overlap(mask, hull)
         if request.method == "vote":
-            # The hull is coarse: what GrabCut took just beyond it stays, what lies farther off goes.
-            mask = largest_parts(mask & (cv2.dilate(hull.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0), 0.1)
-        found[view.name] = (_paste(mask, crop, view), agreement)
-    if labels is None:
-        return found, {}
-    return found, {v.name: _paste_labels(m, c, v) for v, c, m in zip(views, crops, labels, strict=True)}
+            mask = largest_parts(near_hull(mask, hull), 0.1)
+        masks[view.name] = (paste_object(mask, crop, view.camera), agreement)
+    maps = {}
+    if labels is not None:
+        maps = {v.name: paste_labels(m, c, v.camera) for v, c, m in zip(views, crops, labels, strict=True)}
+    sure = [view for view in views if masks[view.name][1] >= LEAST_AGREEMENT]
+    outlines = [outline_of(masks[view.name][0], view) for view in sure]
+    return Found(masks, maps, capture.sphere, tuple(outline for outline in outlines if outline is not None))
 
 
 def _voted(
@@ -60,18 +111,7 @@ def label_map(workspace: Workspace, capture: Capture, view: View, request: Masks
     if crop is None:
         return np.full((view.camera.height, view.camera.width), NO_LABEL, np.uint8)
     labels = np.where(crop.valid, photo_clusters(crop.pixels, request.photo_clusters, request.seed), NO_LABEL)
-    return _paste_labels(labels.astype(np.uint8), crop, view)
-
-
-def _paste_labels(labels: UInt8[np.ndarray, "size size"], crop: Crop, view: View) -> np.ndarray:
-    # Labels are shifted by one for pasting, so that what lies outside the window becomes NO_LABEL.
-    shifted = np.where(labels == NO_LABEL, 0.0, labels + 1.0)
-    pasted = paste_mask(shifted, crop, view.camera.width, view.camera.height, nearest=True).astype(np.int64)
-    return np.where(pasted == 0, NO_LABEL, pasted - 1).astype(np.uint8)
-
-
-def _paste(mask: Bool[np.ndarray, "size size"], crop: Crop, view: View) -> Bool[np.ndarray, "height width"]:
-    return paste_mask(mask.astype(np.float32), crop, view.camera.width, view.camera.height) > 0.5
+    return paste_labels(labels.astype(np.uint8), crop, view.camera)
 
 
 def open_crops(workspace: Workspace, capture: Capture, request: MasksConfig) -> tuple[list[View], list[Crop]]:
@@ -94,10 +134,3 @@ def open_crop(workspace: Workspace, capture: Capture, view: View, request: Masks
     pixels, ignored = read_photo(workspace.photo(view.name)), load_ignored(workspace, view)
     sphere = capture.sphere
     return crop_photo(pixels, view.camera, view.cam_from_world, sphere, request.crop, request.margin, ignored)
-
-
-def plane_of(capture: Capture) -> Float[np.ndarray, "4"] | None:
-    """The supporting plane in the unit frame, where one was found."""
-    if capture.up_world is None:
-        return None
-    return supporting_plane(capture.points.world, np.array(capture.up_world), capture.sphere)

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from maquette.masks.prompts import Box, Click, Mark, grown
+from maquette.geometry.boxes import Box
+from maquette.masks.prompts import Click, Mark, grown
+from maquette.masks.shapes import overlap
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class GrabCutSegmenter:
         after = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD))
         large = cv2.resize(after.astype(np.uint8) * 255, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR) > 127
         mask[y0:y1, x0:x1] = large
-        return mask, float((before & after).sum() / max(1, (before | after).sum()))
+        return mask, overlap(before, after)
 
 
 def _window(box: Box, width: int, height: int) -> tuple[int, int, int, int]:

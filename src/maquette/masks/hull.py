@@ -3,8 +3,8 @@
 Symbols: v a voxel of the object sphere (unit frame), p a photo's crop, o(v) occupancy in 0..1.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -89,3 +89,18 @@ def silhouette(
     # Splats leave pinholes where voxels are sparser than cells; a closing fills them.
     image = -F.max_pool2d(-F.max_pool2d(image, 3, 1, 1), 3, 1, 1)
     return F.interpolate(image, (size, size), mode="bilinear", align_corners=False)[0, 0]
+
+
+def carved(voxels: Voxels, marked: Mapping[int, Bool[np.ndarray, "size size"]], slack: int = 2) -> Voxels:
+    """The voxels that fall into every marked mask, give or take `slack` pixels, or beyond its window."""
+    kept = torch.ones(len(voxels.prior), dtype=torch.bool)
+    for photo, mask in marked.items():
+        wide = torch.as_tensor(mask).float()[None, None]
+        wide = F.max_pool2d(wide, 2 * slack + 1, 1, slack)[0, 0] > 0
+        size = len(wide)
+        where = voxels.where[photo]
+        seen = (where.abs() < 1).all(-1)
+        cell = ((where + 1) / 2 * size).long().clamp(0, size - 1)
+        kept &= ~seen | wide[cell[:, 1], cell[:, 0]]
+    chosen = kept.numpy()
+    return replace(voxels, unit=voxels.unit[chosen], where=voxels.where[:, kept], prior=voxels.prior[kept])

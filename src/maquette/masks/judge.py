@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from maquette.geometry.boxes import Box, box_of
 from maquette.masks.crops import Crop
 from maquette.masks.hull import Voxels
-from maquette.masks.prompts import Box, box_of
+from maquette.masks.shapes import overlap
 from maquette.masks.voting import common_hull
 
 LEAST_AGREEMENT = 0.6
@@ -66,25 +67,19 @@ def judge(
     return verdicts
 
 
-def overlap(a: Bool[np.ndarray, "size size"], b: Bool[np.ndarray, "size size"]) -> float:
-    """Intersection over union; 0 where both are empty."""
-    return float((a & b).sum() / max(1, (a | b).sum()))
-
-
 def box_in_photo(mask: Bool[np.ndarray, "size size"], crop: Crop) -> Box | None:
     """The box of a crop's mask in pixels of the photo; None where it is empty."""
     box = box_of(mask)
     if box is None:
         return None
-    x0, y0, side = crop.window
-    step = side / crop.camera.width
+    (x0, y0, _), step = crop.window, crop.pixels_per_cell
     return x0 + step * box[0], y0 + step * box[1], x0 + step * box[2], y0 + step * box[3]
 
 
 def _reason(crop: Crop, own: Carried, agrees: bool, size: float, neighbours: Float[np.ndarray, "neighbour"]) -> str:
     if own.area == 0:
         return "nothing found"
-    inside = (own.mask & crop.disc).sum() * _pixels_per_cell(crop)
+    inside = (own.mask & crop.disc).sum() * crop.pixels_per_cell**2
     if 1 - inside / own.area > MOST_OUTSIDE:
         return "beyond the object sphere"
     if not agrees:
@@ -102,8 +97,4 @@ def _relative_area(crop: Crop, own: Carried) -> float:
     disc = crop.disc.sum()
     if (crop.disc & crop.valid).sum() < 0.9 * disc:
         return float("nan")
-    return own.area / (disc * _pixels_per_cell(crop))
-
-
-def _pixels_per_cell(crop: Crop) -> float:
-    return (crop.window[2] / crop.camera.width) ** 2
+    return own.area / (disc * crop.pixels_per_cell**2)

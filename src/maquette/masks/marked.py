@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from maquette.data.captures import plane_unit
 from maquette.data.images import read_mask, read_photo, write_image
 from maquette.data.jsonio import read_record
 from maquette.data.records import Capture, PhotoMask
@@ -13,9 +14,10 @@ from maquette.data.workspace import Workspace
 from maquette.masks.clusters import voting_clusters
 from maquette.masks.config import MasksConfig
 from maquette.masks.extractors import device_named, load_extractor
-from maquette.masks.found import open_crops, plane_of
+from maquette.masks.found import open_crops
 from maquette.masks.hull import make_voxels
-from maquette.masks.prompted import Masks, PromptConfig, check_marks, find_marks, from_marks
+from maquette.masks.prompted import Masks, find_marks, from_marks
+from maquette.masks.prompts import PromptConfig, check_marks
 
 
 def prompted_masks(workspace: Workspace, capture: Capture, request: MasksConfig, partial: Path) -> list[PhotoMask]:
@@ -23,32 +25,33 @@ def prompted_masks(workspace: Workspace, capture: Capture, request: MasksConfig,
     check_marks(request.marks)
     masks = open_masks(workspace, capture, request, partial)
     marks = {} if request.marks.grid is not None else find_marks(masks, capture, request.marks)
-
-    extract = load_extractor(request.features, request.weights, request.stride, device_named(request.device))
+    device = device_named(request.device)
+    extract = load_extractor(request.features, request.weights, request.stride, device)
 
     def labels() -> list[Int[np.ndarray, "size size"]]:
         return voting_clusters(masks.crops, extract, request.clusters, False, request.seed)
 
-    found = from_marks(masks, marks, request.marks, labels, request.rounds + 1, request.grabcut)
+    found = from_marks(masks, marks, request.marks, labels, request.rounds + 1, request.grabcut, device)
     return with_unseen(capture, partial, found)
 
 
 def base_of(workspace: Workspace, request: MasksConfig) -> tuple[MasksConfig, PromptConfig]:
     """What the masks to repair are made from, and how to repair them.
 
-    A command that only marks means the masks that are there, whatever they were made from, and their segmenter.
+    A command that only marks means the masks that are there, whatever they were made from, and their segmenter
+    unless it names one. On which device a repair runs says nothing about the masks that are there.
     """
-    base, stored = replace(request, marks=request.marks.without_marks()), workspace.masks / "config.json"
-    config, default = request.marks, PromptConfig()
-    asked = replace(base, marks=replace(base.marks, segmenter=default.segmenter, weights=default.weights))
+    config, default, stored = request.marks, PromptConfig(), workspace.masks / "config.json"
+    plain = replace(config.without_marks(), segmenter=default.segmenter, weights=default.weights)
+    asked = replace(request, marks=plain)
     if not stored.exists():
         return asked, config
     found = read_record(stored, MasksConfig)
-    if asked == MasksConfig():
-        base = found
-    if found.source == "prompted" and config.segmenter == default.segmenter:
+    typed = (config.segmenter, config.weights) != (default.segmenter, default.weights)
+    if found.source == "prompted" and not typed:
         config = replace(config, segmenter=found.marks.segmenter, weights=found.marks.weights)
-    return (base if asked == MasksConfig() else asked), config
+    only_marks = replace(asked, device=MasksConfig().device) == MasksConfig()
+    return (found if only_marks else asked), config
 
 
 def open_masks(workspace: Workspace, capture: Capture, request: MasksConfig, partial: Path) -> Masks:
@@ -59,7 +62,7 @@ def open_masks(workspace: Workspace, capture: Capture, request: MasksConfig, par
         views=views,
         crops=crops,
         sphere=capture.sphere,
-        voxels=make_voxels(crops, capture.sphere, plane_of(capture), request.voxels),
+        voxels=make_voxels(crops, capture.sphere, plane_unit(capture), request.voxels),
         side=request.voxels,
         photo=lambda photo: read_photo(workspace.photo(views[photo].name)),
         load=lambda photo: read_mask(coarse[photo]),

@@ -4,85 +4,26 @@ What grows with the number of photos is a window of working size each (0.6 MB at
 masks are read and written one at a time, and the video memory is bounded (`masks/sam2.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
 
-import cv2
 import numpy as np
-import tyro
+import torch
 from jaxtyping import Bool, Int, UInt8
 
 from maquette.data.errors import InputError
 from maquette.data.progress import track
 from maquette.data.records import Capture, PhotoMask, View
+from maquette.geometry.boxes import Box, box_of
 from maquette.geometry.sphere import Sphere
-from maquette.masks.carry import (
-    Memory,
-    camera_distances,
-    carry_by_box,
-    carry_by_hull,
-    carry_by_memory,
-    path,
-    tree,
-)
-from maquette.masks.crops import Crop, cut_mask, paste_mask
+from maquette.masks.carry import Memory, camera_distances, carry_by_box, carry_by_memory, path, tree
+from maquette.masks.crops import Crop, cut_mask, paste_object
 from maquette.masks.hull import Voxels
-from maquette.masks.judge import LEAST_AGREEMENT, Carried, Verdict, box_in_photo, judge, overlap
-from maquette.masks.prompts import Box, Mark, Segmenter, box_of, grown, largest_component, read_marks, segment_marks
+from maquette.masks.judge import LEAST_AGREEMENT, Carried, Verdict, box_in_photo, judge
+from maquette.masks.prompts import Mark, PromptConfig, Segmenter, grown, read_marks, segment_marks
 from maquette.masks.segmenters import make_memory, make_sam2, make_segmenter
-
-LOST_AGREEMENT = 0.5
-"""Most that a lost photo's agreement may be: fields do not learn from it."""
-
-
-@dataclass(frozen=True)
-class PromptConfig:
-    """What is marked, and what is made of it."""
-
-    prompt: Annotated[
-        tuple[tuple[str, float, float, float, float], ...],
-        tyro.conf.UseAppendAction,
-        tyro.conf.arg(name="masks.prompt", prefix_name=False, metavar="PHOTO X0 Y0 X1 Y1"),
-    ] = ()
-    """A box around the object (or a part of it: repeat it), in pixels of cameras/photos/PHOTO. Without --masks
-    prompted it repairs that photo's mask alone and leaves the others."""
-    click: Annotated[
-        tuple[tuple[str, ...], ...],
-        tyro.conf.UseAppendAction,
-        tyro.conf.arg(name="masks.click", prefix_name=False, metavar="PHOTO X Y [+|-]"),
-    ] = ()
-    """A click on the object, or with - on something else; repeat it for more."""
-    segmenter: Annotated[Literal["sam2", "grabcut"], tyro.conf.arg(name="masks.segmenter", prefix_name=False)] = (
-        "sam2"
-    )
-    """What turns boxes and clicks into masks: SAM 2, or GrabCut, which needs no weights."""
-    weights: Annotated[str, tyro.conf.arg(name="masks.sam2-weights", prefix_name=False)] = (
-        "facebook/sam2.1-hiera-tiny"
-    )
-    """SAM 2's name on the hub, or a local folder with config.json and model.safetensors."""
-    carry: Annotated[
-        Literal["memory", "box", "hull"] | None, tyro.conf.arg(name="masks.carry", prefix_name=False)
-    ] = None
-    """How masks get to the other photos: by SAM 2's video memory (its default), in the box of the neighbouring
-    photo's mask, or by colours and the common hull (GrabCut's default)."""
-    grid: Annotated[int | None, tyro.conf.arg(name="masks.grid", prefix_name=False)] = None
-    """Instead of marks: SAM 2 with this many clicks a side in every photo, its surest mask; 1 is the paper's
-    baseline."""
-
-    @property
-    def given(self) -> bool:
-        """Whether anything is marked."""
-        return bool(self.prompt or self.click)
-
-    @property
-    def carrier(self) -> Literal["memory", "box", "hull"]:
-        """How masks are carried."""
-        return self.carry or ("memory" if self.segmenter == "sam2" else "hull")
-
-    def without_marks(self) -> "PromptConfig":
-        """The rest of it."""
-        return replace(self, prompt=(), click=())
+from maquette.masks.shapes import largest_component, near_hull, overlap
+from maquette.masks.voting import vote
 
 
 @dataclass
@@ -116,8 +57,8 @@ class Masks:
         if (box := box_of(mask)) is not None:
             self.boxes[photo] = box
 
-    def verdicts(self, marked: Mapping[int, object]) -> list[Verdict]:
-        """How far each mask is to be trusted, by all of them."""
+    def verdicts(self, marked: Collection[int]) -> list[Verdict]:
+        """How far each mask is to be trusted, by all of them; those `marked` are never lost."""
         in_order = [self.carried[photo] for photo in range(len(self.views))]
         distances = camera_distances(self.views, self.sphere)
         return judge(self.crops, in_order, self.voxels, self.side, distances, marked)
@@ -135,16 +76,6 @@ class Masks:
         box = grown(self.outline(photo), 1.0, camera.width, camera.height)
         assert box is not None
         return box
-
-
-def check_marks(config: PromptConfig) -> None:
-    """Raises InputError for what only SAM 2 can do."""
-    memory = config.grid is None and config.carrier == "memory"
-    if config.segmenter != "sam2" and (memory or config.grid is not None):
-        option = "--masks.carry memory" if memory else "--masks.grid"
-        raise InputError(f"{option} is SAM 2's; leave it out, or leave out --masks.segmenter {config.segmenter}.")
-    if config.grid is not None and (config.grid < 1 or config.given):
-        raise InputError("--masks.grid is for masks without marks: give 1 or more, and no --masks.prompt or click.")
 
 
 def find_marks(masks: Masks, capture: Capture, config: PromptConfig) -> dict[int, tuple[Mark, ...]]:
@@ -180,17 +111,18 @@ def from_marks(
     labels: Callable[[], Sequence[Int[np.ndarray, "size size"]]],
     rounds: int,
     grabcut: int,
+    device: torch.device,
 ) -> list[PhotoMask]:
-    """All masks from marks in a few photos, kept, and what is noted of each.
+    """All masks from marks in a few photos, kept, and what is noted of each. SAM 2 runs on `device`.
 
     `labels` clusters the windows jointly, `rounds` and `grabcut` are those of the voting: for carrying by hull.
     """
     if config.grid is not None:
-        sam2 = make_sam2(config.weights)
+        sam2 = make_sam2(config.weights, device)
         for photo in track(range(len(masks.views)), "masks", len(masks.views)):
             masks.keep(photo, sam2.segment_grid(masks.photo(photo), config.grid)[0])
-        return records(masks, masks.verdicts({}), {})
-    segmenter = make_segmenter(config.segmenter, config.weights)
+        return records(masks, masks.verdicts(()), {})
+    segmenter = make_segmenter(config.segmenter, config.weights, device)
     segment_marked(masks, marks, segmenter)
     marked = list(marks)
     if config.carrier == "hull":
@@ -198,28 +130,24 @@ def from_marks(
     elif config.carrier == "box":
         carry_boxes(masks, marked, segmenter)
     else:
-        carry_memory(masks, marked, make_memory(config.weights))
-    verdicts = masks.verdicts(marks)
-    lost = {photo: verdict for photo, verdict in enumerate(verdicts) if verdict.lost}
-    if lost and look_again(masks, lost, segmenter):
-        verdicts = masks.verdicts(marks)
-    return records(masks, verdicts, dict.fromkeys(marks, "prompted"))
+        carry_memory(masks, marked, make_memory(config.weights, device))
+    return records(masks, second_look(masks, marks, segmenter), dict.fromkeys(marks, "prompted"))
 
 
 def repaired(
-    masks: Masks, marks: Mapping[int, Sequence[Mark]], config: PromptConfig, old: Mapping[str, PhotoMask]
+    masks: Masks,
+    marks: Mapping[int, Sequence[Mark]],
+    config: PromptConfig,
+    old: Mapping[str, PhotoMask],
+    device: torch.device,
 ) -> list[PhotoMask]:
     """The marked photos anew; photos that were lost are looked at again in the hull that all masks now have."""
     for photo in range(len(masks.views)):
         masks.remember(photo, masks.load(photo))
-    segmenter = make_segmenter(config.segmenter, config.weights)
+    segmenter = make_segmenter(config.segmenter, config.weights, device)
     segment_marked(masks, marks, segmenter)
-    sure = {p: True for p, view in enumerate(masks.views) if p in marks or not old[view.name].lost}
-    verdicts = masks.verdicts(sure)
-    lost = {photo: verdict for photo, verdict in enumerate(verdicts) if verdict.lost}
-    if lost and look_again(masks, lost, segmenter):
-        verdicts = masks.verdicts(sure)
-    noted = records(masks, verdicts, dict.fromkeys(marks, "repaired"))
+    sure = {p for p, view in enumerate(masks.views) if p in marks or not old[view.name].lost}
+    noted = records(masks, second_look(masks, sure, segmenter), dict.fromkeys(marks, "repaired"))
     return [old[new.photo] if p not in marks and not old[new.photo].lost else new for p, new in enumerate(noted)]
 
 
@@ -261,15 +189,18 @@ def carry_hull(
 ) -> None:
     """Carry by colours and the common hull, all photos at once."""
     known = {photo: masks.carried[photo].mask for photo in marked}
-    vote = carry_by_hull(masks.crops, labels, masks.voxels, known, masks.side, rounds, grabcut)
-    for photo, (mask, hull) in enumerate(zip(vote.masks, vote.hulls, strict=True)):
+    voted = vote(masks.crops, labels, masks.voxels, masks.side, rounds, grabcut, known)
+    for photo, (mask, hull) in enumerate(zip(voted.masks, voted.hulls, strict=True)):
         if photo not in known:
-            # The hull is coarse: what GrabCut took just beyond it stays, what lies farther off goes.
-            mask = mask & (cv2.dilate(hull.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0)
             camera = masks.views[photo].camera
-            masks.keep(
-                photo, paste_mask(mask.astype(np.float32), masks.crops[photo], camera.width, camera.height) > 0.5
-            )
+            masks.keep(photo, paste_object(near_hull(mask, hull), masks.crops[photo], camera))
+
+
+def second_look(masks: Masks, sure: Collection[int], segmenter: Segmenter) -> list[Verdict]:
+    """The verdicts on all masks, after those that were lost have been looked at again; `sure` ones never are."""
+    verdicts = masks.verdicts(sure)
+    lost = {photo: verdict for photo, verdict in enumerate(verdicts) if verdict.lost}
+    return masks.verdicts(sure) if lost and look_again(masks, lost, segmenter) else verdicts
 
 
 def look_again(masks: Masks, lost: Mapping[int, Verdict], segmenter: Segmenter) -> int:
@@ -291,12 +222,11 @@ def look_again(masks: Masks, lost: Mapping[int, Verdict], segmenter: Segmenter) 
 def records(masks: Masks, verdicts: Sequence[Verdict], marked: Mapping[int, str]) -> list[PhotoMask]:
     """What is noted of each photo; `marked` says how those masks came that were not carried.
 
-    A marked photo's agreement is 1: a person has said what is there. A lost one's is too low to learn from.
+    A marked photo's agreement is 1: a person has said what is there.
     """
     noted = []
     for photo, (view, verdict) in enumerate(zip(masks.views, verdicts, strict=True)):
-        agreement = min(verdict.agreement, LOST_AGREEMENT) if verdict.lost else verdict.agreement
-        agreement = 1.0 if photo in marked else round(agreement, 4)
+        agreement = 1.0 if photo in marked else round(verdict.agreement, 4)
         share = masks.carried[photo].area / (view.camera.width * view.camera.height)
         noted.append(PhotoMask(view.name, marked.get(photo, "carried"), agreement, round(share, 5), verdict.lost))
     return noted

@@ -4,18 +4,66 @@ All pixels are those of the undistorted photo (`cameras/photos/`), a pixel's cen
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
-import cv2
 import numpy as np
+import tyro
 from jaxtyping import Bool, UInt8
 
 from maquette.data.errors import InputError
 from maquette.data.records import Capture, View
+from maquette.geometry.boxes import Box
+from maquette.masks.shapes import largest_component
 
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1."""
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """What is marked, and what is made of it."""
+
+    prompt: Annotated[
+        tuple[tuple[str, float, float, float, float], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(name="masks.prompt", prefix_name=False, metavar="PHOTO X0 Y0 X1 Y1"),
+    ] = ()
+    """A box around the object (or a part of it: repeat it), in pixels of cameras/photos/PHOTO. Without --masks
+    prompted it repairs that photo's mask alone and leaves the others."""
+    click: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(name="masks.click", prefix_name=False, metavar="PHOTO X Y [+|-]"),
+    ] = ()
+    """A click on the object, or with - on something else; repeat it for more."""
+    segmenter: Annotated[Literal["sam2", "grabcut"], tyro.conf.arg(name="masks.segmenter", prefix_name=False)] = (
+        "sam2"
+    )
+    """What turns boxes and clicks into masks: SAM 2, or GrabCut, which needs no weights."""
+    weights: Annotated[str, tyro.conf.arg(name="masks.sam2-weights", prefix_name=False)] = (
+        "facebook/sam2.1-hiera-tiny"
+    )
+    """SAM 2's name on the hub, or a local folder with config.json and model.safetensors."""
+    carry: Annotated[
+        Literal["memory", "box", "hull"] | None, tyro.conf.arg(name="masks.carry", prefix_name=False)
+    ] = None
+    """How masks get to the other photos: by SAM 2's video memory (its default), in the box of the neighbouring
+    photo's mask, or by colours and the common hull (GrabCut's default)."""
+    grid: Annotated[int | None, tyro.conf.arg(name="masks.grid", prefix_name=False)] = None
+    """Instead of marks: SAM 2 with this many clicks a side in every photo, its surest mask; 1 is the paper's
+    baseline."""
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is marked."""
+        return bool(self.prompt or self.click)
+
+    @property
+    def carrier(self) -> Literal["memory", "box", "hull"]:
+        """How masks are carried."""
+        return self.carry or ("memory" if self.segmenter == "sam2" else "hull")
+
+    def without_marks(self) -> "PromptConfig":
+        """The rest of it."""
+        return replace(self, prompt=(), click=())
 
 
 @dataclass(frozen=True)
@@ -51,6 +99,16 @@ class GridSegmenter(Segmenter, Protocol):
     def segment_grid(
         self, pixels: UInt8[np.ndarray, "height width 3"], side: int
     ) -> tuple[Bool[np.ndarray, "height width"], float]: ...
+
+
+def check_marks(config: PromptConfig) -> None:
+    """Raises InputError for what only SAM 2 can do."""
+    memory = config.grid is None and config.carrier == "memory"
+    if config.segmenter != "sam2" and (memory or config.grid is not None):
+        option = "--masks.carry memory" if memory else "--masks.grid"
+        raise InputError(f"{option} is SAM 2's; leave it out, or leave out --masks.segmenter {config.segmenter}.")
+    if config.grid is not None and (config.grid < 1 or config.given):
+        raise InputError("--masks.grid is for masks without marks: give 1 or more, and no --masks.prompt or click.")
 
 
 def read_marks(
@@ -94,23 +152,6 @@ def segment_marks(
     for mask, _ in answers:
         union |= largest_component(mask)
     return union, min(score for _, score in answers)
-
-
-def largest_component(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """The largest connected part of a mask, its pinholes closed; the mask itself where it is empty."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    if count <= 1:
-        return mask
-    own = (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
-    return cv2.morphologyEx(own, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
-
-
-def box_of(mask: Bool[np.ndarray, "height width"]) -> Box | None:
-    """The smallest box around a mask; None where it is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
-        return None
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def grown(box: Box, factor: float, width: int, height: int) -> Box | None:

@@ -20,9 +20,9 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 from transformers.utils import logging
 
 from maquette.data.errors import InputError
+from maquette.masks.imagenet import as_tensor, normalised
 from maquette.masks.prompts import Click, Mark
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OBJECT = 1
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -143,21 +143,20 @@ class Sam2Memory:
         session.frames_tracked_per_obj[self._object].pop(index - self._kept, None)
 
 
-def load_segmenter(weights: str) -> Sam2Segmenter:
+def load_segmenter(weights: str, device: torch.device) -> Sam2Segmenter:
     """SAM 2 for photos. Raises InputError where the weights are not to be had."""
-    return Sam2Segmenter(_load(Sam2Model, weights))
+    return Sam2Segmenter(_load(Sam2Model, weights, device))
 
 
-def load_memory(weights: str) -> Sam2Memory:
+def load_memory(weights: str, device: torch.device) -> Sam2Memory:
     """SAM 2 with its memory, empty. Raises InputError where the weights are not to be had."""
-    return Sam2Memory(_load(Sam2VideoModel, weights))
+    return Sam2Memory(_load(Sam2VideoModel, weights, device))
 
 
 def to_square(pixels: UInt8[np.ndarray, "height width 3"], side: int) -> Float[Tensor, "1 3 side side"]:
     """A photo as the model sees it: stretched to a square without aliasing, normalised."""
-    image = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
-    image = F.interpolate(image, (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
+    image = as_tensor(pixels, torch.device("cpu"))
+    return normalised(F.interpolate(image, (side, side), mode="bilinear", antialias=True, align_corners=False))
 
 
 def to_photo(logits: Float[Tensor, "side side"], width: int, height: int) -> Bool[np.ndarray, "height width"]:
@@ -169,7 +168,7 @@ def _side_of(model: PreTrainedModel) -> int:
     return int(model.config.to_dict()["prompt_encoder_config"]["image_size"])
 
 
-def _load(kind: type[Model], weights: str) -> Model:
+def _load(kind: type[Model], weights: str, device: torch.device) -> Model:
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -191,5 +190,5 @@ def _load(kind: type[Model], weights: str) -> Model:
             f"{weights} does not hold a SAM 2 model: {len(info['missing_keys'])} tensors are missing, for instance "
             f"{sorted(info['missing_keys'])[0]}."
         )
-    torch.nn.Module.to(model, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    torch.nn.Module.to(model, device)
     return model

@@ -1,24 +1,27 @@
 """The stage `masks`: cameras and photos in, per photo a coarse foreground mask and a label map out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import as_masked, load_capture
 from maquette.data.errors import InputError
 from maquette.data.images import read_mask, resize_area, write_image
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
 from maquette.data.records import Capture, MaskRecords, PhotoMask, View
 from maquette.data.workspace import Workspace, begin_stage, reopen_stage
+from maquette.geometry.sphere import Sphere
 from maquette.masks.config import MasksConfig
+from maquette.masks.extent import fitted, is_cut, outline_of
 from maquette.masks.extractors import device_named
-from maquette.masks.found import found_masks, label_map
+from maquette.masks.found import Found, found_masks, label_map
+from maquette.masks.judge import LEAST_AGREEMENT
 from maquette.masks.marked import base_of, open_masks, prompted_masks, with_unseen
 from maquette.masks.prompted import find_marks, repaired
-from maquette.masks.prompts import read_marks
+from maquette.masks.prompts import PromptConfig, read_marks
 from maquette.masks.repairs import Repairs
 
 __all__ = ["MasksConfig", "MasksResult", "run"]
@@ -41,14 +44,7 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
         return _repair(workspace, request, overwrite)
     watch = Stopwatch()
     capture = load_capture(workspace)
-    inputs = {"cameras": workspace.cameras}
-    if request.source in ("given", "mix"):
-        inputs["given"] = workspace.given_masks
-    if request.source == "prompted" and request.marks.segmenter == "sam2" and Path(request.marks.weights).is_dir():
-        inputs["sam2"] = Path(request.marks.weights)
-    if request.weights is not None and Path(request.weights).exists():
-        inputs["weights"] = Path(request.weights)
-    stage = begin_stage(workspace.masks, request, inputs, overwrite)
+    stage = begin_stage(workspace.masks, request, _inputs(workspace, request), overwrite)
     if stage.complete:
         say(f"masks: complete in {stage.final}")
         return MasksResult(stage.final, (), 0.0)
@@ -56,33 +52,82 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
     _say_dropped(stage.final)
     for folder in ("coarse", "clusters"):
         (stage.partial / folder).mkdir()
-    maps: dict[str, UInt8[np.ndarray, "height width"]] = {}
+    found = Found({}, {}, capture.sphere)
+    if request.source in ("find", "mix"):
+        found = found_masks(workspace, capture, request)
     if request.source == "prompted":
         records = prompted_masks(workspace, capture, request, stage.partial)
     else:
-        records, maps = _masks_by_photo(workspace, capture, request, stage.partial)
-    for view in track(capture.learnt, "clusters", len(capture.learnt)):
-        labels = maps[view.name] if view.name in maps else label_map(workspace, capture, view, request)
-        write_image(stage.partial / "clusters" / f"{Path(view.name).stem}.png", labels)
+        records = _masks_by_photo(workspace, capture, found, request.source, stage.partial)
     _refuse_empty(records)
-    write_json(stage.partial / "masks.json", MaskRecords(tuple(records)))
-    device = "cpu" if request.features == "appearance" else device_named(request.device).type
-    stage.commit(watch.seconds, device, request.seed)
+    sphere = _told_sphere(capture, found.sphere, records, request.source == "find", stage.partial)
+    _write_labels(workspace, replace(capture, sphere=sphere), found, request, stage.partial)
+    told = None if sphere == capture.sphere else sphere
+    write_json(stage.partial / "masks.json", MaskRecords(tuple(records), told))
+    stage.commit(watch.seconds, _device(request, request.marks), request.seed)
     _tell(records, watch.seconds, workspace)
     return MasksResult(stage.final, tuple(records), watch.seconds)
 
 
+def _inputs(workspace: Workspace, request: MasksConfig) -> dict[str, Path]:
+    """What the masks rest on."""
+    inputs = {"cameras": workspace.cameras}
+    if request.source in ("given", "mix"):
+        inputs["given"] = workspace.given_masks
+    if request.source == "prompted" and request.marks.segmenter == "sam2" and Path(request.marks.weights).is_dir():
+        inputs["sam2"] = Path(request.marks.weights)
+    if request.weights is not None and Path(request.weights).exists():
+        inputs["weights"] = Path(request.weights)
+    return inputs
+
+
+def _device(request: MasksConfig, marks: PromptConfig) -> str:
+    """Where the masks were made: a network's device, or the CPU where none was used."""
+    described = request.source != "given" and request.features != "appearance"
+    segmented = request.source == "prompted" and marks.segmenter == "sam2"
+    return device_named(request.device).type if described or segmented else "cpu"
+
+
 def _masks_by_photo(
-    workspace: Workspace, capture: Capture, request: MasksConfig, partial: Path
-) -> tuple[list[PhotoMask], dict[str, UInt8[np.ndarray, "height width"]]]:
-    """Found or given masks, into coarse/; and label maps by photo name, where the method makes its own."""
-    found, maps = found_masks(workspace, capture, request) if request.source != "given" else ({}, {})
+    workspace: Workspace, capture: Capture, found: Found, source: str, partial: Path
+) -> list[PhotoMask]:
+    """Found or given masks, into coarse/."""
     records = []
     for view in track(capture.learnt, "masks", len(capture.learnt)):
-        mask, record = _choose(workspace, view, found, request.source)
+        mask, record = _choose(workspace, view, found.masks, source)
         write_image(partial / "coarse" / f"{Path(view.name).stem}.png", mask)
         records.append(record)
-    return records, maps
+    return records
+
+
+def _write_labels(
+    workspace: Workspace, capture: Capture, found: Found, request: MasksConfig, partial: Path
+) -> None:
+    """Label maps into clusters/: the method's own, else clusters of each photo for itself."""
+    for view in track(capture.learnt, "clusters", len(capture.learnt)):
+        labels = found.labels.get(view.name)
+        if labels is None:
+            labels = label_map(workspace, capture, view, request)
+        write_image(partial / "clusters" / f"{Path(view.name).stem}.png", labels)
+
+
+def _told_sphere(
+    capture: Capture, sphere: Sphere, records: list[PhotoMask], limited: bool, partial: Path
+) -> Sphere:
+    """The object sphere as the masks in coarse/ tell it; `limited` ones were found in `sphere` and say no more."""
+    sure = {r.photo for r in records if not r.lost and r.agreement >= LEAST_AGREEMENT and r.share > 0}
+    views = [view for view in capture.learnt if view.name in sure]
+    masks = (read_mask(partial / "coarse" / f"{Path(view.name).stem}.png") for view in views)
+    outlines = [outline_of(mask, view) for mask, view in zip(masks, views, strict=True)]
+    known = [outline for outline in outlines if outline is not None]
+    told = sphere if limited else fitted(known, sphere)
+    if told != capture.sphere:
+        size = told.radius / capture.sphere.radius
+        say(f"masks: they tell another object sphere than the cameras, of {size:.2f} times the radius")
+    if is_cut(known, told):
+        say("masks: they reach the edge of the object sphere, so something of the object may be cut off: look at")
+        say("  the report, and mark the object anew with maquette cameras --box PHOTO x0 y0 x1 y1")
+    return told
 
 
 def _repair(workspace: Workspace, request: MasksConfig, overwrite: bool) -> MasksResult:
@@ -94,7 +139,7 @@ def _repair(workspace: Workspace, request: MasksConfig, overwrite: bool) -> Mask
     read_marks(config.prompt, config.click, load_capture(workspace))
     run(workspace, base, overwrite)
     watch = Stopwatch()
-    folder, capture = workspace.masks, load_capture(workspace)
+    folder, capture = workspace.masks, as_masked(workspace, load_capture(workspace))
     noted = folder / "repairs.json"
     before = read_record(noted, Repairs) if noted.exists() else Repairs()
     repairs = before.joined(config.prompt, config.click)
@@ -103,12 +148,14 @@ def _repair(workspace: Workspace, request: MasksConfig, overwrite: bool) -> Mask
         return MasksResult(folder, (), 0.0)
     stage = reopen_stage(folder)
     masks = open_masks(workspace, capture, base, stage.partial)
-    old = {record.photo: record for record in read_record(folder / "masks.json", MaskRecords).photos}
+    made = read_record(folder / "masks.json", MaskRecords)
+    old = {record.photo: record for record in made.photos}
     marks = find_marks(masks, capture, config)
-    records = with_unseen(capture, stage.partial, repaired(masks, marks, config, old))
-    write_json(stage.partial / "masks.json", MaskRecords(tuple(records)))
+    records = with_unseen(capture, stage.partial, repaired(masks, marks, config, old, device_named(request.device)))
+    write_json(stage.partial / "masks.json", replace(made, photos=tuple(records)))
     write_json(stage.partial / "repairs.json", repairs)
-    stage.commit(watch.seconds, seed=base.seed)
+    marked = replace(base, source="prompted", device=request.device)
+    stage.commit(watch.seconds, _device(marked, config), base.seed)
     say(f"masks: {', '.join(masks.views[photo].name for photo in marks)} repaired, the other photos kept")
     _tell(records, watch.seconds, workspace)
     return MasksResult(folder, tuple(records), watch.seconds)

@@ -3,7 +3,7 @@
 Symbols: c cluster, q_c its log-odds of being foreground, h the hull's support of a pixel (0..1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maquette.masks.crops import Crop
-from maquette.masks.hull import Voxels, occupancy, silhouette
+from maquette.masks.hull import Voxels, carved, occupancy, silhouette
+from maquette.masks.shapes import largest_parts
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,35 @@ def vote(
     side: int,
     rounds: int,
     grabcut: int,
+    marked: Mapping[int, Bool[np.ndarray, "size size"]] | None = None,
 ) -> Vote:
     """Alternate: clusters are foreground as far as the hull covers them, GrabCut cuts each photo along its own
     edges, and the hull is what all cuts agree on. It starts as the middle of the sphere.
 
-    Two rounds are enough: the cuts find the object's outline, the hull throws out what only one photo took.
+    Two rounds are enough: the cuts find the object's outline, the hull throws out what only one photo took. Where
+    a person has `marked` photos, their masks stay as they are, only they teach the clusters at first, and every
+    hull lies within their cones.
     """
+    marked = marked or {}
     size = crops[0].pixels.shape[0]
     count = max(int(label.max()) for label in labels) + 1
     valid = [crop.valid for crop in crops]
+    if marked:
+        voxels = carved(voxels, marked)
     support = [silhouette(voxels, voxels.prior, p, size, side) for p in range(len(crops))]
-    bound = [torch.ones(size, size)] * len(crops)
+    bound = [silhouette(voxels, torch.ones_like(voxels.prior), p, size, side) for p in range(len(crops))]
+    voters = np.array([not marked or p in marked for p in range(len(crops))])
     masks: list[Bool[np.ndarray, "size size"]] = []
-    voters = np.ones(len(crops), bool)
     for _ in range(rounds):
-        odds = cluster_odds(crops, labels, support, voters, count)
-        maps = [pixel_odds(odds, label, crop, s) for label, crop, s in zip(labels, crops, support, strict=True)]
-        masks = [
-            largest_parts(cut(crop, m, s, grabcut), 0.1) for crop, m, s in zip(crops, maps, bound, strict=True)
-        ]
+        taught = [torch.as_tensor(marked[p]).float() if p in marked else s for p, s in enumerate(support)]
+        odds = cluster_odds(crops, labels, taught, voters, count)
+        masks = []
+        for p, (crop, label) in enumerate(zip(crops, labels, strict=True)):
+            own = marked.get(p)
+            if own is None:
+                own = cut(crop, pixel_odds(odds, label, crop, support[p]), bound[p], grabcut)
+                own = largest_parts(own, 0.1)
+            masks.append(own)
         support, voters = common_hull(voxels, masks, valid, size, side)
         bound = support
     return Vote(masks, [s.numpy() > 0.5 for s in support])
@@ -132,13 +143,3 @@ def cut(
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(crop.pixels, state, (0, 0, 1, 1), *models, rounds, cv2.GC_INIT_WITH_MASK)
     return np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)) & crop.valid
-
-
-def largest_parts(mask: Bool[np.ndarray, "size size"], least: float) -> Bool[np.ndarray, "size size"]:
-    """Components of at least `least` times the largest one's area, their pinholes closed."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    if count <= 1:
-        return mask
-    area = stats[1:, cv2.CC_STAT_AREA]
-    kept = np.isin(labels, 1 + np.flatnonzero(area >= least * area.max()))
-    return cv2.morphologyEx(kept.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0

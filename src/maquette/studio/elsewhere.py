@@ -5,10 +5,11 @@ from jaxtyping import UInt8
 
 from maquette.data.errors import InputError
 from maquette.data.records import TruePose
+from maquette.geometry.boxes import box_of
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4
 from maquette.studio.photograph import Exposed, Sensor, auto_exposure, develop, whole_silhouette
-from maquette.studio.setting import OBJECT, Setting, box_of
+from maquette.studio.setting import OBJECT, Setting
 from maquette.studio.viewpoints import look
 
 FRAME = (0.35, 0.6)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4
@@ -78,11 +77,3 @@ def arrange(
     placements += [(idx, place) for idx, place in zip(order, places, strict=True) if place is not None]
     scene, lighting = assemble(props.stock, placements), make_lighting(rng)
     return Setting(scene, bake(scene, lighting, lamp_side, 3 + 2 * lamp_side), only(scene, OBJECT), world_from_obj)
-
-
-def box_of(mask: Bool[np.ndarray, "height width"]) -> tuple[float, float, float, float] | None:
-    """x0, y0, x1, y1 around the true pixels (their outer edges); None where there is none."""
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    if len(rows) == 0:
-        return None
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
