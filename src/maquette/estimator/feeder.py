@@ -5,12 +5,12 @@ would have seen. Rendering costs more than dressing, so each rendered view is us
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, Full, Queue
 
 import numpy as np
 
-from maquette.estimator.batches import Batch, Dressing, Pool, Scene
+from maquette.estimator.batches import Batch, Dressing, Pool, Scene, joined
 from maquette.estimator.viewpoints import ViewRange
 
 
@@ -45,13 +45,25 @@ class BatchMaker:
         return self._scene.draw_batch(self._pool[1], chosen, self._pixels, self._dressing, rng)
 
 
+class MixedMaker:
+    """Batch k of several objects: as many crops of each, in their order."""
+
+    def __init__(self, makers: Sequence[BatchMaker]) -> None:
+        self._makers = makers
+
+    def __call__(self, batch_idx: int, size: int) -> Batch:
+        return joined([make(batch_idx, size) for make in self._makers])
+
+
 class Feeder:
     """Batches `first`, `first` + 1, ... from a thread, inside `with`; an error there is raised by `next_batch`.
 
     `size_of` says how large the crops of a batch are, when it is made.
     """
 
-    def __init__(self, make: BatchMaker, size_of: Callable[[int], int], first: int, ahead: int = 6) -> None:
+    def __init__(
+        self, make: Callable[[int, int], Batch], size_of: Callable[[int], int], first: int, ahead: int = 6
+    ) -> None:
         self._make, self._size_of, self._first = make, size_of, first
         self._queue: Queue[Batch | BaseException] = Queue(ahead)
         self._stop = threading.Event()
