@@ -31,15 +31,15 @@ class NetworkShape:
 
     width: int = 32
     """Channels of the first level; each of the four levels below doubles them (64 = a full ResNet18)."""
+    key_width: int = 128
+    """Hidden units of the key network."""
+    key_levels: int = 5
+    """Octaves of the Fourier features; a SIREN has none."""
     decoder: Decoder = "narrow"
     """published: SurfEmb's, wide and bilinear up to the full resolution, without normalisation; several times as
     slow."""
     keys: KeyKind = "fourier"
     """The key network: an MLP on Fourier features, or the published SIREN."""
-    key_width: int = 128
-    """Hidden units of the key network."""
-    key_levels: int = 5
-    """Octaves of the Fourier features; a SIREN has none."""
 
 
 @dataclass(frozen=True)

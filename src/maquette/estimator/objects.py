@@ -73,6 +73,41 @@ def write_shared_objects(folder: Path, workspace: Workspace, objects: Sequence[P
         write_json(folder / "objects.json", SharedObjects(tuple(named)))
 
 
+def shared_objects(workspace: Workspace) -> tuple[SharedObject, ...]:
+    """The objects of a workspace whose network knows several; none where it is an ordinary one."""
+    record = workspace.estimator / "objects.json"
+    return read_record(record, SharedObjects).objects if record.exists() else ()
+
+
+def with_network(workspace: Workspace, shared: Path | None = None, unfinished: bool = False) -> Workspace:
+    """The workspace with another network than its complete one.
+
+    `shared`: the workspace of a network that knows this object among others. `unfinished`: take the weights that
+    training has averaged so far. Raises InputError where there are none, or where this object is not among them.
+    """
+    home = Workspace(shared) if shared is not None else workspace
+    folder = home.unfinished_estimator if unfinished else home.estimator
+    if unfinished and not (folder / "networks.safetensors").exists():
+        raise InputError(
+            f"there is nothing to use in {folder} yet: training leaves its first weights there after --check-steps "
+            "steps, and none once it is complete (then leave --unfinished away)"
+        )
+    objects = shared_objects(Workspace(home.root, folder))
+    if shared is None:
+        if objects:
+            names = ", ".join(one.name for one in objects)
+            raise InputError(
+                f"the network of {workspace.root} knows several objects ({names}); name the workspace of one and add "
+                f"--estimator {workspace.root}"
+            )
+        return Workspace(workspace.root, folder) if unfinished else workspace
+    own = workspace.root.resolve().name
+    if own not in [one.name for one in objects]:
+        known = ", ".join(one.name for one in objects) or "no several objects"
+        raise InputError(f"--estimator {shared} knows {known}, and not {own!r}")
+    return Workspace(workspace.root, folder / own)
+
+
 def _from_mesh(mesh: Path, unit: Unit, views: ViewRange) -> Subject:
     return Subject("", read_mesh(mesh, unit), True, views, {"mesh": mesh})
 

@@ -5,7 +5,7 @@ model classes (`resnet.encoder.stages.0.layers.0.layer.0.convolution.weight`).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from textwrap import shorten
@@ -111,14 +111,20 @@ def read_resnet(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise InputError(f"{path} cannot be read as weights ({shorten(str(error), 120)}). Copy it again.") from None
+    found = under_our_names(content)
+    if "stem.weight" not in found or "stem_norm.running_mean" not in found:
+        raise InputError(f"{path} is no ResNet18: it has no first layer under a name known here")
+    return found
+
+
+def under_our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A ResNet18's tensors in float32, without its classifier."""
     found = {}
-    for name, tensor in content.items():
+    for name, tensor in tensors.items():
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
         if not name.startswith(("fc.", "classifier.")):
             found[name] = tensor if tensor.dtype == torch.int64 else tensor.float()
-    if "stem.weight" not in found or "stem_norm.running_mean" not in found:
-        raise InputError(f"{path} is no ResNet18: it has no first layer under a name known here")
     return found
 
 
