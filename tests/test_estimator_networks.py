@@ -133,7 +133,7 @@ def test_names_of_torchvision_and_timm_are_read_and_other_networks_are_refused(t
     fresh = CorrespondenceNet(16)
     load_encoder(fresh, read_resnet(tmp_path / "resnet.pth"))
     assert torch.equal(fresh.down3[1].conv2.weight, network.down3[1].conv2.weight)  # type: ignore[union-attr]
-    with pytest.raises(InputError, match="not a ResNet18's weights: .* of another shape"):
+    with pytest.raises(InputError, match=r"not a ResNet18's weights: .* of another shape"):
         load_encoder(CorrespondenceNet(32), read_resnet(tmp_path / "resnet.pth"))
     torch.save({"layer9.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="is no ResNet18"):
@@ -157,7 +157,7 @@ def test_without_a_network_imagenet_says_what_to_do_and_auto_starts_at_random(
         start_networks(network, [], [], "imagenet")
     assert start_networks(network, [], [], "auto") == "random"
     assert "starts at random" in capsys.readouterr().err
-    with pytest.raises(InputError, match="add --shape.width 64"):
+    with pytest.raises(InputError, match=r"add --shape.width 64"):
         start_networks(CorrespondenceNet(16), [], [], "imagenet")
     with pytest.raises(InputError, match="is no file or folder, nor a name on the hub"):
         start_networks(network, [], [], "nowhere at all")

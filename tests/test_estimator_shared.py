@@ -98,7 +98,7 @@ def test_stopped_training_can_be_used_and_goes_on_when_it_is_typed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = Workspace(make_asset(tmp_path / "mug", (0.1, 0.06, 0.04)))
-    with pytest.raises(InputError, match="nothing to use in .* yet"):
+    with pytest.raises(InputError, match=r"nothing to use in .* yet"):
         with_network(workspace, unfinished=True)
 
     def stop_at_three(terms: dict[str, torch.Tensor], step: int) -> None:

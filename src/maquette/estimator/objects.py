@@ -97,8 +97,8 @@ def with_network(workspace: Workspace, shared: Path | None = None, unfinished: b
         if objects:
             names = ", ".join(one.name for one in objects)
             raise InputError(
-                f"the network of {workspace.root} knows several objects ({names}); name the workspace of one and add "
-                f"--estimator {workspace.root}"
+                f"the network of {workspace.root} knows several objects ({names}); name the workspace of one and "
+                f"add --estimator {workspace.root}"
             )
         return Workspace(workspace.root, folder) if unfinished else workspace
     own = workspace.root.resolve().name
