@@ -14,7 +14,9 @@ from maquette.data.jsonio import write_json
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
 from maquette.estimator import stage
+from maquette.estimator.batches import Batch
 from maquette.estimator.config import EstimatorConfig, check
+from maquette.estimator.feeder import Feeder
 from maquette.estimator.held_out import HeldOut, Standing
 from maquette.estimator.model import load_estimator
 from maquette.estimator.networks import NetworkShape
@@ -142,3 +144,27 @@ def test_a_standing_remembers_the_best_and_for_how_long_nothing_was_better() -> 
         assert standing.is_best == (step < 2)
     assert (standing.best, standing.best_step) == (4.0, 1)
     assert standing.is_stale(0.19) and not standing.is_stale(0.21)
+
+
+def test_any_number_of_threads_makes_the_same_batches() -> None:
+    def make(batch_idx: int, size: int) -> Batch:
+        grid = torch.full((1, 1, 1), float(batch_idx * size))
+        idx = torch.zeros(1, 1, dtype=torch.int64)
+        crops = torch.zeros(1, 2, 2, 3, dtype=torch.uint8)
+        return Batch(crops, grid, grid, idx, torch.zeros(1, 1, 3), torch.ones(1, 1))
+
+    for threads in (1, 3):
+        with Feeder([make] * threads, lambda k: 10 + k, 5, block=2) as feeder:
+            numbers = [feeder.next_batch().mask.item() for _ in range(20)]
+        assert numbers == [k * (10 + k) for k in range(5, 25)]
+
+
+def test_an_error_in_a_thread_reaches_the_training() -> None:
+    def make(batch_idx: int, size: int) -> Batch:
+        raise InputError(f"batch {batch_idx} cannot be made")
+
+    with (
+        Feeder([make, make], lambda k: 64, 0, block=1) as feeder,
+        pytest.raises(InputError, match="batch 0 cannot"),
+    ):
+        feeder.next_batch()

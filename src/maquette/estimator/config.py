@@ -76,6 +76,8 @@ class EstimatorConfig:
     Rendered views, where no photos are held out, stop nothing."""
     reuse: int = 3
     """How often a rendered view is used, each time in other light before another background."""
+    threads: int = 1
+    """Threads that make batches; they make the same ones, however many they are."""
     checkpoint_seconds: float = 30.0
     """An interrupted training loses at most this."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -118,8 +120,10 @@ def check(request: EstimatorConfig) -> None:
         raise InputError(f"--shape.width must be a multiple of 16, got {request.shape.width}")
     if request.pictures < 1:
         raise InputError(f"--pictures must be at least 1, got {request.pictures}")
-    if request.check_steps < 1:
-        raise InputError(f"--check-steps must be at least 1, got {request.check_steps}")
+    for name in ("check_steps", "threads"):
+        if getattr(request, name) < 1:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} must be at least 1, got {getattr(request, name)}")
     if not 0 <= request.average < 1:
         raise InputError(f"--average must be at least 0 and less than 1, got {request.average:g}")
     if request.steps is None and request.minutes <= 0:

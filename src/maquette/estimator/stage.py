@@ -1,7 +1,7 @@
 """The stage `estimator`: meshes in, a trained correspondence network out. The whole training loop is `_train`."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from maquette.data.images import write_image
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say
 from maquette.data.workspace import Workspace, begin_stage
-from maquette.estimator.batches import Batch, Dressing, Scene, surface_colours
+from maquette.estimator.batches import Dressing, Scene, surface_colours
 from maquette.estimator.config import EstimatorConfig as EstimatorConfig
 from maquette.estimator.config import check
-from maquette.estimator.feeder import BatchMaker, Feeder, MixedMaker
+from maquette.estimator.feeder import PARTS, BatchMaker, Feeder, Make, MixedMaker
 from maquette.estimator.held_out import HeldOut, Standing, judge
 from maquette.estimator.model import (
     EstimatorRecord,
@@ -77,7 +77,7 @@ class _Lesson:
     scenes: Sequence[Scene]
     records: Sequence[EstimatorRecord]
     dressing: Dressing
-    make: Callable[[int, int], Batch]
+    makers: Sequence[Make]
     held_out: HeldOut
 
 
@@ -138,7 +138,8 @@ def _prepare(subjects: Sequence[Subject], request: EstimatorConfig) -> _Lesson:
     ]
     unseen = maker(request.seed + 1)
     held_out = HeldOut(tuple(unseen(idx, request.crop) for idx in range(2)), real=False)
-    return _Lesson(subjects, scenes, records, dressing, maker(request.seed), held_out)
+    makers = [maker(request.seed) for _ in range(request.threads)]
+    return _Lesson(subjects, scenes, records, dressing, makers, held_out)
 
 
 def _train(lesson: _Lesson, request: EstimatorConfig, folder: Path) -> TrainingRecord:
@@ -192,7 +193,7 @@ def _train(lesson: _Lesson, request: EstimatorConfig, folder: Path) -> TrainingR
         return request.size_at(request.progress(batch_idx, seconds()))
 
     saved, ended = 0.0, "its schedule"
-    with Feeder(lesson.make, size_of, step) as feeder:
+    with Feeder(lesson.makers, size_of, step, PARTS * request.reuse) as feeder:
         while (progress := request.progress(step, seconds())) < 1:
             if step and step % request.check_steps == 0:
                 standing = look()
