@@ -18,6 +18,7 @@ from maquette.estimator.batches import Batch
 from maquette.estimator.config import EstimatorConfig, check
 from maquette.estimator.feeder import Feeder
 from maquette.estimator.held_out import HeldOut, Standing
+from maquette.estimator.lesson import prepare
 from maquette.estimator.model import load_estimator
 from maquette.estimator.networks import NetworkShape
 from maquette.estimator.objects import read_subjects, with_network
@@ -123,7 +124,7 @@ def test_stopped_training_can_be_used_and_goes_on_when_it_is_typed_again(
 def test_held_out_photos_that_see_no_gain_end_training_with_the_best_weights(tmp_path: Path) -> None:
     request = dataclasses.replace(TINY, steps=20, patience=0.25)
     subjects = read_subjects(Workspace(make_asset(tmp_path / "mug", (0.1, 0.06, 0.04))), (), None, "m", TINY.views)
-    lesson = stage._prepare(subjects, request)
+    lesson = prepare(subjects, request)
     # Where nothing counts the loss is 0 from the first look on, which is never improved.
     blank = [dataclasses.replace(b, weight=torch.zeros_like(b.weight)) for b in lesson.held_out.batches]
     trained = {}

@@ -14,13 +14,12 @@ from maquette.data.images import write_image
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say
 from maquette.data.workspace import Workspace, begin_stage
-from maquette.estimator.batches import Dressing, Scene, surface_colours
 from maquette.estimator.config import EstimatorConfig as EstimatorConfig
 from maquette.estimator.config import check
-from maquette.estimator.feeder import PARTS, BatchMaker, Feeder, Make, MixedMaker
-from maquette.estimator.held_out import HeldOut, Standing, judge
+from maquette.estimator.feeder import PARTS, Feeder
+from maquette.estimator.held_out import Standing, judge
+from maquette.estimator.lesson import Lesson, prepare
 from maquette.estimator.model import (
-    EstimatorRecord,
     load_estimator,
     sample_surface,
     save_networks,
@@ -28,7 +27,6 @@ from maquette.estimator.model import (
 )
 from maquette.estimator.networks import new_networks
 from maquette.estimator.objects import Subject, read_subjects, write_shared_objects
-from maquette.estimator.pictures import load_pictures, make_pictures
 from maquette.estimator.pretrained import start_networks
 from maquette.estimator.training import (
     Learnt,
@@ -42,9 +40,6 @@ from maquette.estimator.training import (
     stop_at_nan,
 )
 from maquette.estimator.validation import Validation, contact_sheet, validate
-
-# Apart enough that no object's batches are another's, whatever the seed.
-OBJECT_SEEDS = 7919
 
 
 @dataclass(frozen=True)
@@ -69,18 +64,6 @@ class TrainingRecord:
     bfloat16: bool
 
 
-@dataclass(frozen=True)
-class _Lesson:
-    """Everything training learns from, in the order of the objects."""
-
-    subjects: Sequence[Subject]
-    scenes: Sequence[Scene]
-    records: Sequence[EstimatorRecord]
-    dressing: Dressing
-    makers: Sequence[Make]
-    held_out: HeldOut
-
-
 def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False) -> EstimatorResult:
     """Train the estimator of a workspace, or find it trained. Interrupted training goes on where it was.
 
@@ -95,7 +78,7 @@ def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False)
     if stage.complete:
         say(f"estimator: complete in {stage.final}")
         return _result(subjects, stage.final, 0.0)
-    lesson = _prepare(subjects, request)
+    lesson = prepare(subjects, request)
     write_shared_objects(stage.partial, workspace, request.objects)
     trained = _train(lesson, request, stage.partial)
     write_json(stage.partial / "training.json", trained)
@@ -112,37 +95,7 @@ def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False)
     return result
 
 
-def _prepare(subjects: Sequence[Subject], request: EstimatorConfig) -> _Lesson:
-    rng = np.random.default_rng([request.seed, 1])
-    scenes = [Scene(subject.mesh, request.crop) for subject in subjects]
-    photos = load_pictures(request.backgrounds) if request.backgrounds else []
-    count = max(request.pictures // 3, request.pictures - len(photos))
-    colours = np.concatenate([surface_colours(scene.mesh, rng) for scene in scenes])
-    pictures = photos + make_pictures(count, colours, rng)
-    dressing = Dressing(request.appearance, request.occlusion, pictures, request.hidden_weight)
-    share = request.batch // len(subjects)
-
-    def maker(seed: int) -> MixedMaker:
-        return MixedMaker(
-            [
-                BatchMaker(
-                    scene, subject.views, dressing, share, request.pixels, request.reuse, seed + OBJECT_SEEDS * idx
-                )
-                for idx, (subject, scene) in enumerate(zip(subjects, scenes, strict=True))
-            ]
-        )
-
-    records = [
-        _record(scene, request, subject.metric, idx if subject.name else None)
-        for idx, (subject, scene) in enumerate(zip(subjects, scenes, strict=True))
-    ]
-    unseen = maker(request.seed + 1)
-    held_out = HeldOut(tuple(unseen(idx, request.crop) for idx in range(2)), real=False)
-    makers = [maker(request.seed) for _ in range(request.threads)]
-    return _Lesson(subjects, scenes, records, dressing, makers, held_out)
-
-
-def _train(lesson: _Lesson, request: EstimatorConfig, folder: Path) -> TrainingRecord:
+def _train(lesson: Lesson, request: EstimatorConfig, folder: Path) -> TrainingRecord:
     """Leaves the averaged weights in networks.safetensors: at every check, and at the end."""
     watch = Stopwatch()
     torch.manual_seed(request.seed)
@@ -239,13 +192,13 @@ def _bfloat16(request: EstimatorConfig, device: torch.device) -> bool:
     return device.type == "cuda" or bfloat16_is_faster(shape.width, shape.decoder, request.crop, request.batch)
 
 
-def _surface(lesson: _Lesson, idx: int, seed: int, device: torch.device) -> Surface:
+def _surface(lesson: Lesson, idx: int, seed: int, device: torch.device) -> Surface:
     points, _ = sample_surface(lesson.scenes[idx].mesh, 1 << 16, np.random.default_rng([seed, 3]))
     record = lesson.records[idx]
     return Surface(points.to(device), torch.tensor(record.centre, device=device), record.radius)
 
 
-def _write_records(lesson: _Lesson, bfloat16: bool, folder: Path) -> None:
+def _write_records(lesson: Lesson, bfloat16: bool, folder: Path) -> None:
     """Everything of a usable estimator but its weights."""
     for subject, scene, record in zip(lesson.subjects, lesson.scenes, lesson.records, strict=True):
         own = subject.folder(folder)
@@ -253,7 +206,7 @@ def _write_records(lesson: _Lesson, bfloat16: bool, folder: Path) -> None:
         save_object(own, replace(record, bfloat16=bfloat16), scene.mesh)
 
 
-def _validate(lesson: _Lesson, idx: int, request: EstimatorConfig, folder: Path) -> None:
+def _validate(lesson: Lesson, idx: int, request: EstimatorConfig, folder: Path) -> None:
     """Figures and a picture of one object's unseen views."""
     subject, scene = lesson.subjects[idx], lesson.scenes[idx]
     own = subject.folder(folder)
@@ -265,17 +218,6 @@ def _validate(lesson: _Lesson, idx: int, request: EstimatorConfig, folder: Path)
     shown = scene.draw_batch(pool, np.arange(8), request.pixels, lesson.dressing, rng)
     truth = scene.coordinates(pool.views, np.arange(8))
     write_image(own / "validation.png", contact_sheet(estimator, shown, truth))
-
-
-def _record(scene: Scene, request: EstimatorConfig, metric: bool, shared: int | None) -> EstimatorRecord:
-    low, high = scene.hull.min(0), scene.hull.max(0)
-    centre = (low + high) / 2
-    x, y, z = (float(v) for v in centre)
-    radius = float(np.linalg.norm(scene.hull - centre, axis=-1).max())
-    scale = request.views.crop_scale
-    return EstimatorRecord(
-        request.shape, request.crop, scale, metric, scene.diameter, (x, y, z), radius, False, shared
-    )
 
 
 def _worst(subjects: Sequence[Subject], folder: Path) -> Validation:
