@@ -116,7 +116,8 @@ class Interrupted(Exception):
 def test_interrupted_training_ends_where_uninterrupted_training_does(
     tmp_path: Path, mesh_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = dataclasses.replace(TINY, mesh=mesh_file)
+    shape = NetworkShape(width=16, keys="siren", key_width=8)
+    request = dataclasses.replace(TINY, mesh=mesh_file, shape=shape, key_noise=1e-3, check_steps=2)
     whole = stage.run(Workspace(tmp_path / "whole"), request)
     assert whole.steps == 6
 
@@ -135,6 +136,12 @@ def test_interrupted_training_ends_where_uninterrupted_training_does(
     for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True):
         assert torch.equal(a, b)
     assert torch.equal(first.keys, second.keys)
+    curves = [
+        [json.loads(line) for line in (folder / "held_out.jsonl").read_text().splitlines()]
+        for folder in (whole.folder, broken.estimator)
+    ]
+    assert [row["step"] for row in curves[0]] == [2, 4, 6]
+    assert [row["nce"] for row in curves[0]] == [row["nce"] for row in curves[1]]
 
 
 def test_a_finished_estimator_is_not_trained_again_and_can_be_used(tmp_path: Path, mesh_file: Path) -> None:
@@ -200,6 +207,8 @@ def test_a_flat_mesh_is_refused(tmp_path: Path) -> None:
         ({"steps": None, "minutes": 0.0}, "--minutes must be positive"),
         ({"pictures": 0}, "--pictures must be at least 1"),
         ({"pixels": 5000}, "--pixels must be at most 1024"),
+        ({"check_steps": 0}, "--check-steps must be at least 1"),
+        ({"average": 1.0}, "--average must be at least 0 and less than 1"),
         ({"backgrounds": Path("nowhere")}, "nowhere is not a folder"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Words of the command line that stand for many: `--fields.kind` and `--fields.baseline`.
+"""Words of the command line that stand for many: `--fields.kind`, `--fields.baseline` and `--estimator.preset`.
 
 Options that a preset sets and the person did not type are typed for them, so that what is asked for wins, one
 default stands in one place, and `config.json` holds every value that was used.
@@ -8,15 +8,21 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import cast, get_args
 
+EVERYTHING = ("run", "demo", "bench")
+
 
 def expand(command: str, words: Sequence[str]) -> list[str]:
     """The command's words with those that its presets stand for."""
-    prefix = {"fields": "--", "run": "--fields.", "demo": "--fields."}.get(command)
-    if prefix is None:
-        return list(words)
+    typed = {word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")}
+    wanted = _of_fields(command, words) | _of_estimator(command, words)
+    return [*words, *(w for name, values in wanted.items() if name not in typed for w in (name, *values))]
+
+
+def _of_fields(command: str, words: Sequence[str]) -> dict[str, list[str]]:
+    prefix = "--" if command == "fields" else "--fields."
     kind, baseline = (_value(words, f"{prefix}{name}") for name in ("kind", "baseline"))
-    if (kind, baseline) == (None, None):
-        return list(words)
+    if command not in ("fields", *EVERYTHING) or (kind, baseline) == (None, None):
+        return {}
 
     from maquette.fields.config import Baseline, FieldsConfig
     from maquette.fields.interface import KindName
@@ -25,9 +31,21 @@ def expand(command: str, words: Sequence[str]) -> list[str]:
     # A name that is none leaves the defaults, and the parser says what is wrong.
     chosen = cast(KindName, kind) if kind in get_args(KindName) else "hashgrid"
     compared = cast(Baseline, baseline) if baseline in get_args(Baseline) else "none"
-    wanted = _options(preset(chosen, compared), FieldsConfig(), prefix)
-    typed = {word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")}
-    return [*words, *(w for name, values in wanted.items() if name not in typed for w in (name, *values))]
+    return _options(preset(chosen, compared), FieldsConfig(), prefix)
+
+
+def _of_estimator(command: str, words: Sequence[str]) -> dict[str, list[str]]:
+    prefix = "--" if command == "estimator" else "--estimator."
+    name = _value(words, f"{prefix}preset")
+    if command not in ("estimator", *EVERYTHING) or name is None:
+        return {}
+
+    from maquette.estimator.config import EstimatorConfig, PresetName
+    from maquette.estimator.presets import preset
+
+    if name not in get_args(PresetName):
+        return {}
+    return _options(preset(cast(PresetName, name)), EstimatorConfig(), prefix)
 
 
 def _value(words: Sequence[str], option: str) -> str | None:
@@ -49,5 +67,12 @@ def _options(config: object, default: object, prefix: str) -> dict[str, list[str
         if is_dataclass(ours):
             found |= _options(ours, theirs, f"{option}.")
         elif ours != theirs:
-            found[option] = [str(value) for value in ours] if isinstance(ours, tuple) else [str(ours)]
+            found[option] = _words(ours)
     return found
+
+
+def _words(value: object) -> list[str]:
+    """A value as the parser wants it typed: tuples, also of tuples, one word after the other."""
+    if isinstance(value, tuple):
+        return [word for part in value for word in _words(part)]
+    return [str(value)]

@@ -25,9 +25,13 @@ RECORDS = ("config.json", "inputs.json", "provenance.json")
 
 @dataclass(frozen=True)
 class Workspace:
-    """One object's folder; see docs/formats.md for what lies where."""
+    """One object's folder; see docs/formats.md for what lies where.
+
+    `network`: an estimator's folder that stands for this workspace's own: one shared with other objects, say.
+    """
 
     root: Path
+    network: Path | None = None
 
     @property
     def capture(self) -> Path:
@@ -51,7 +55,12 @@ class Workspace:
 
     @property
     def estimator(self) -> Path:
-        return self.root / "estimator"
+        return self.network or self.root / "estimator"
+
+    @property
+    def unfinished_estimator(self) -> Path:
+        """Where its training is at work, and leaves weights that can be used already."""
+        return partial_of(self.root / "estimator")
 
     @property
     def features(self) -> Path:
@@ -113,7 +122,7 @@ class Workspace:
 
     def require(self, stage: StageName, *needed: str) -> Path:
         """The folder of a complete stage. Raises InputError that names the command which makes it."""
-        folder = self.root / stage
+        folder = self.estimator if stage == "estimator" else self.root / stage
         for file in needed or ("config.json",):
             if not (folder / file).exists():
                 raise InputError(
@@ -156,6 +165,11 @@ def swap_in(partial: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def partial_of(final: Path) -> Path:
+    """Where a stage's folder is written until it is complete."""
+    return final.with_name(f".{final.name}.partial")
+
+
 def begin_stage(
     final: Path, config: object, inputs: dict[str, Path], overwrite: bool = False, keep: bool = False
 ) -> StageFolder:
@@ -165,7 +179,7 @@ def begin_stage(
     existing result is this one. `keep` (training) goes on with a partial folder of the same config and
     inputs instead of clearing it. Raises InputError where a different result is in the way.
     """
-    partial = final.with_name(f".{final.name}.partial")
+    partial = partial_of(final)
     old = final.with_name(f".{final.name}.old")
     if old.exists() and not final.exists():
         os.rename(old, final)
@@ -191,7 +205,7 @@ def begin_stage(
 
 def reopen_stage(final: Path) -> StageFolder:
     """A copy of a complete stage to change in part and commit: it was made from the same, and then repaired."""
-    partial = final.with_name(f".{final.name}.partial")
+    partial = partial_of(final)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(final, partial)
     return StageFolder(final, partial, complete=False, resumed=True)

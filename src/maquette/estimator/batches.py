@@ -1,5 +1,6 @@
 """Training batches from a mesh: views rendered in one launch, dressed differently every time they are used."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import cv2
@@ -34,6 +35,13 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(getattr(self, part.name).to(device, non_blocking=True) for part in fields(self)))
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of all crops, in their order."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(*(torch.cat([getattr(one, part.name) for one in batches]) for part in fields(Batch)))
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,21 @@
-"""Batches made in a thread of their own while the network trains on the last ones.
+"""Batches made in threads of their own while the network trains on the last ones.
 
 Batch k depends on the seed, k and the size of its crops alone, so interrupted training goes on with the batches it
-would have seen. Rendering costs more than dressing, so each rendered view is used a few times, dressed anew.
+would have seen, and any number of threads makes the same. Rendering costs more than dressing, so each rendered view
+is used a few times, dressed anew.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, Full, Queue
 
 import numpy as np
 
-from maquette.estimator.batches import Batch, Dressing, Pool, Scene
+from maquette.estimator.batches import Batch, Dressing, Pool, Scene, joined
 from maquette.estimator.viewpoints import ViewRange
+
+# Batches of one set of rendered views, each time they are used.
+PARTS = 4
 
 
 class BatchMaker:
@@ -29,67 +33,97 @@ class BatchMaker:
     ) -> None:
         self._scene, self._views, self._dressing = scene, views, dressing
         self._batch, self._pixels, self._reuse, self._seed = batch, pixels, reuse, seed
-        self._pool_size = 4 * batch
+        self._pool_size = PARTS * batch
         self._pool: tuple[tuple[int, int], Pool] | None = None
 
     def __call__(self, batch_idx: int, size: int) -> Batch:
-        round_idx, turn = divmod(batch_idx, 4 * self._reuse)
+        round_idx, turn = divmod(batch_idx, PARTS * self._reuse)
         if self._pool is None or self._pool[0] != (round_idx, size):
             rng = np.random.default_rng([self._seed, round_idx])
             pool = self._scene.draw_pool(self._pool_size, size, self._views, rng)
             self._pool = ((round_idx, size), pool)
-        epoch, part = divmod(turn, 4)
+        epoch, part = divmod(turn, PARTS)
         order = np.random.default_rng([self._seed, round_idx, epoch]).permutation(self._pool_size)
         chosen = order[part * self._batch : (part + 1) * self._batch]
         rng = np.random.default_rng([self._seed, round_idx, self._reuse + turn])
         return self._scene.draw_batch(self._pool[1], chosen, self._pixels, self._dressing, rng)
 
 
-class Feeder:
-    """Batches `first`, `first` + 1, ... from a thread, inside `with`; an error there is raised by `next_batch`.
+class MixedMaker:
+    """Batch k of several objects: as many crops of each, in their order."""
 
-    `size_of` says how large the crops of a batch are, when it is made.
+    def __init__(self, makers: Sequence[BatchMaker]) -> None:
+        self._makers = makers
+
+    def __call__(self, batch_idx: int, size: int) -> Batch:
+        return joined([make(batch_idx, size) for make in self._makers])
+
+
+Make = Callable[[int, int], Batch]
+
+
+class Feeder:
+    """Batches `first`, `first` + 1, ... from threads, inside `with`; an error there is raised by `next_batch`.
+
+    One thread a maker: the first makes batches 0 to `block` - 1, the second the next `block`, and so on in turn, so
+    that each finishes the views it rendered. `size_of` says how large the crops of a batch are, when it is made.
     """
 
-    def __init__(self, make: BatchMaker, size_of: Callable[[int], int], first: int, ahead: int = 6) -> None:
-        self._make, self._size_of, self._first = make, size_of, first
-        self._queue: Queue[Batch | BaseException] = Queue(ahead)
+    def __init__(
+        self, makers: Sequence[Make], size_of: Callable[[int], int], first: int, block: int = 1, ahead: int = 6
+    ) -> None:
+        self._makers, self._size_of, self._first, self._block = makers, size_of, first, block
+        self._next = first
+        # The others work on their blocks while one is emptied.
+        depth = ahead if len(makers) == 1 else max(ahead, block)
+        self._queues: list[Queue[Batch | BaseException]] = [Queue(depth) for _ in makers]
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._work, args=(idx,), name=f"batches {idx}", daemon=True)
+            for idx in range(len(makers))
+        ]
 
     def __enter__(self) -> "Feeder":
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        # Long enough for the batch in hand; not for ever, because Ctrl-C can come while a lock is taken.
-        self._thread.join(timeout=20.0)
+        for thread in self._threads:
+            # Long enough for the batch in hand; not for ever, because Ctrl-C can come while a lock is taken.
+            thread.join(timeout=20.0)
 
     def next_batch(self) -> Batch:
+        idx = self._worker_of(self._next)
         while True:
             try:
-                item = self._queue.get(timeout=1.0)
+                item = self._queues[idx].get(timeout=1.0)
             except Empty:
-                if not self._thread.is_alive():
+                if not self._threads[idx].is_alive():
                     raise RuntimeError("the thread that makes training batches has ended") from None
                 continue
             if isinstance(item, BaseException):
                 raise item
+            self._next += 1
             return item
 
-    def _work(self) -> None:
+    def _worker_of(self, batch_idx: int) -> int:
+        return batch_idx // self._block % len(self._makers)
+
+    def _work(self, idx: int) -> None:
         batch_idx = self._first
         try:
             while not self._stop.is_set():
-                self._put(self._make(batch_idx, self._size_of(batch_idx)))
+                if self._worker_of(batch_idx) == idx:
+                    self._put(idx, self._makers[idx](batch_idx, self._size_of(batch_idx)))
                 batch_idx += 1
         except Exception as error:
-            self._put(error)
+            self._put(idx, error)
 
-    def _put(self, item: Batch | BaseException) -> None:
+    def _put(self, idx: int, item: Batch | BaseException) -> None:
         while not self._stop.is_set():
             try:
-                return self._queue.put(item, timeout=0.2)
+                return self._queues[idx].put(item, timeout=0.2)
             except Full:
                 continue

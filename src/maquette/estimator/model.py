@@ -1,18 +1,20 @@
 """A trained estimator: both networks, the surface they speak of, and how crops for it are cut."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from maquette.data.checkpoints import load_tensors, save_tensors
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.workspace import Workspace
-from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape, Queries
+from maquette.estimator.keys import KeyNet, Siren
+from maquette.estimator.networks import OUTPUTS, CorrespondenceNet, NetworkShape, Queries, new_keys
 from maquette.render.mesh import Mesh
 
 
@@ -28,6 +30,8 @@ class EstimatorRecord:
     centre: tuple[float, float, float]
     radius: float
     bfloat16: bool
+    shared: int | None = None
+    """Which object of a network of several this is: its weights are in the folder above, and these its rows."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Estimator:
     """
 
     network: CorrespondenceNet
-    key_network: KeyNet
+    key_network: KeyNet | Siren
     mesh: Mesh
     points: Float[Tensor, "point 3"]
     normals: Float[Tensor, "point 3"]
@@ -84,7 +88,11 @@ def sample_surface(
 
 
 def build_estimator(
-    record: EstimatorRecord, network: CorrespondenceNet, key_network: KeyNet, mesh: Mesh, count: int = 12000
+    record: EstimatorRecord,
+    network: CorrespondenceNet,
+    key_network: KeyNet | Siren,
+    mesh: Mesh,
+    count: int = 12000,
 ) -> Estimator:
     """An estimator ready for use: networks in inference mode, surface sampled, keys computed."""
     points, normals = sample_surface(mesh, count, np.random.default_rng(0))
@@ -112,12 +120,15 @@ def build_estimator(
 
 
 def save_estimator(
-    folder: Path, record: EstimatorRecord, network: CorrespondenceNet, key_network: KeyNet, mesh: Mesh
+    folder: Path, record: EstimatorRecord, network: CorrespondenceNet, key_network: KeyNet | Siren, mesh: Mesh
 ) -> None:
     """Write estimator.json, networks.safetensors and mesh.safetensors."""
-    weights = {f"network.{k}": v for k, v in network.state_dict().items()}
-    weights |= {f"keys.{k}": v for k, v in key_network.state_dict().items()}
-    save_tensors(folder / "networks.safetensors", weights)
+    save_networks(folder, network, [key_network])
+    save_object(folder, record, mesh)
+
+
+def save_object(folder: Path, record: EstimatorRecord, mesh: Mesh) -> None:
+    """Write estimator.json and mesh.safetensors: everything but the weights."""
     parts = {"vertices": mesh.vertices, "faces": mesh.faces}
     parts |= {"colours": mesh.colours} if mesh.colours is not None else {}
     if mesh.uv is not None and mesh.texture is not None:
@@ -126,26 +137,46 @@ def save_estimator(
     write_json(folder / "estimator.json", record)
 
 
+def save_networks(folder: Path, network: CorrespondenceNet, keys: Sequence[nn.Module]) -> None:
+    """Write networks.safetensors whole: whoever reads it meanwhile reads the last one."""
+    weights = {f"network.{k}": v for k, v in network.state_dict().items()}
+    for idx, one in enumerate(keys):
+        prefix = "keys." if len(keys) == 1 else f"keys.{idx}."
+        weights |= {f"{prefix}{k}": v for k, v in one.state_dict().items()}
+    save_tensors(folder / "networks.safetensors", weights)
+
+
+def own_weights(weights: dict[str, Tensor], shared: int | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """One object's query network and key network, of the tensors of a file."""
+    network = {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
+    prefix = "keys." if shared is None else f"keys.{shared}."
+    if shared is not None:
+        rows = slice(shared * OUTPUTS, (shared + 1) * OUTPUTS)
+        network |= {name: network[name][rows] for name in ("head.weight", "head.bias")}
+    return network, {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
 def load_estimator(source: Workspace | Path) -> Estimator:
     """The trained estimator of a workspace, or of a folder that holds one.
 
     Raises InputError where there is none, or where its files do not fit each other.
     """
     if isinstance(source, Workspace):
-        folder = source.require("estimator", "estimator.json", "networks.safetensors", "mesh.safetensors")
+        folder = source.require("estimator", "estimator.json", "mesh.safetensors")
     else:
         folder = source if (source / "estimator.json").exists() else source / "estimator"
     record = read_record(folder / "estimator.json", EstimatorRecord)
-    network = CorrespondenceNet(record.shape.width)
-    key_network = KeyNet(record.shape.key_width, record.shape.key_levels)
-    weights, _ = load_tensors(folder / "networks.safetensors")
+    network = CorrespondenceNet(record.shape.width, record.shape.decoder)
+    key_network = new_keys(record.shape)
+    path = (folder if record.shared is None else folder.parent) / "networks.safetensors"
+    weights, _ = load_tensors(path)
     try:
-        for prefix, module in (("network.", network), ("keys.", key_network)):
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-    except RuntimeError as error:
+        of_network, of_keys = own_weights(weights, record.shared)
+        network.load_state_dict(of_network)
+        key_network.load_state_dict(of_keys)
+    except (RuntimeError, KeyError) as error:
         raise InputError(
-            f"{folder / 'networks.safetensors'} does not fit {folder / 'estimator.json'} ({error}); "
-            "train again with --overwrite"
+            f"{path} does not fit {folder / 'estimator.json'} ({error}); train again with --overwrite"
         ) from None
     parts, _ = load_tensors(folder / "mesh.safetensors")
     mesh = Mesh(parts["vertices"], parts["faces"], parts.get("colours"), parts.get("uv"), parts.get("texture"))

@@ -1,103 +1,51 @@
-"""The stage `estimator`: a mesh in, a trained correspondence network out. The whole training loop is `_train`."""
+"""The stage `estimator`: meshes in, a trained correspondence network out. The whole training loop is `_train`."""
 
 import copy
-import json
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from maquette.data.captures import load_capture
 from maquette.data.checkpoints import load_tensors, restore_training, save_tensors, training_state
-from maquette.data.errors import InputError
 from maquette.data.images import write_image
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say
-from maquette.data.records import Asset
 from maquette.data.workspace import Workspace, begin_stage
-from maquette.estimator.appearance import Appearance
-from maquette.estimator.batches import Dressing, Scene, surface_colours
-from maquette.estimator.feeder import BatchMaker, Feeder
-from maquette.estimator.meshes import Unit, read_mesh
-from maquette.estimator.model import Estimator, EstimatorRecord, build_estimator, sample_surface, save_estimator
-from maquette.estimator.networks import CROP_MULTIPLE, CorrespondenceNet, KeyNet, NetworkShape
-from maquette.estimator.occluders import Occlusion
-from maquette.estimator.pictures import load_pictures, make_pictures
+from maquette.estimator.config import EstimatorConfig as EstimatorConfig
+from maquette.estimator.config import check
+from maquette.estimator.feeder import PARTS, Feeder
+from maquette.estimator.held_out import Standing, judge
+from maquette.estimator.lesson import Lesson, prepare
+from maquette.estimator.model import (
+    load_estimator,
+    sample_surface,
+    save_networks,
+    save_object,
+)
+from maquette.estimator.networks import new_networks
+from maquette.estimator.objects import Subject, read_subjects, write_shared_objects
+from maquette.estimator.pretrained import start_networks
 from maquette.estimator.training import (
+    Learnt,
     Metrics,
     Surface,
     average_into,
     bfloat16_is_faster,
     device_for,
     loss_terms,
-    new_networks,
     rate_at,
     stop_at_nan,
 )
 from maquette.estimator.validation import Validation, contact_sheet, validate
-from maquette.estimator.viewpoints import ViewRange, widened
-from maquette.geometry.transforms import apply, centre_of
-from maquette.render.mesh import Mesh, load_mesh
-
-
-@dataclass(frozen=True)
-class EstimatorConfig:
-    """Training of the pose estimator."""
-
-    minutes: float = 8.0
-    """How long to train; the schedule follows the clock."""
-    steps: int | None = None
-    """Train this many steps instead, however long they take (the same seed then gives the same networks)."""
-    mesh: Path | None = None
-    """Somebody else's mesh (.ply, .obj, .glb; its own frame is kept) instead of the workspace's asset."""
-    mesh_unit: Unit = "m"
-    """Unit of that mesh."""
-    backgrounds: Path | None = None
-    """A folder of photos without the object, for backgrounds and occluders; made pictures otherwise."""
-    pictures: int = 90
-    """Pictures made where photos are fewer (a third of this many beside photos)."""
-    crop: int = 128
-    """Side of the square crops the network sees: a multiple of 32."""
-    growth: tuple[tuple[float, int], ...] = ((0.0, 64), (0.35, 96), (0.65, 128))
-    """From which share of the training on crops have which size; they never exceed `crop`."""
-    batch: int = 32
-    """Crops a step."""
-    pixels: int = 192
-    """Correspondences learnt per crop and step."""
-    negatives: int = 1024
-    """Surface points each of them is told from."""
-    rate: float = 2e-3
-    """Highest learning rate."""
-    warm_up: float = 0.03
-    """Share of the training over which the rate rises."""
-    weight_decay: float = 0.01
-    mask_weight: float = 1.0
-    """Weight of each mask's loss; correspondences have weight 1."""
-    hidden_weight: float = 0.5
-    """Weight of correspondences behind an occluder."""
-    average: float = 0.995
-    """Share of the averaged weights that a step keeps; the averaged ones are the result."""
-    reuse: int = 3
-    """How often a rendered view is used, each time in other light before another background."""
-    checkpoint_seconds: float = 30.0
-    """An interrupted training loses at most this."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: whichever is measured to be faster at the start."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: a GPU where there is one."""
-    shape: NetworkShape = field(default_factory=NetworkShape)
-    views: ViewRange = field(default_factory=ViewRange)
-    appearance: Appearance = field(default_factory=Appearance)
-    occlusion: Occlusion = field(default_factory=Occlusion)
-    seed: int = 0
 
 
 @dataclass(frozen=True)
 class EstimatorResult:
-    """Where the estimator lies, and what it knows of views it has not seen."""
+    """Where the estimator lies, and what it knows of views it has not seen (of several objects: the worst)."""
 
     folder: Path
     validation: Validation
@@ -105,193 +53,178 @@ class EstimatorResult:
     seconds: float
 
 
+@dataclass(frozen=True)
+class TrainingRecord:
+    """training.json: how training went. `kept_step`: whose averaged weights are the result."""
+
+    start: str
+    steps: int
+    seconds: float
+    kept_step: int
+    ended: str
+    bfloat16: bool
+
+
 def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False) -> EstimatorResult:
     """Train the estimator of a workspace, or find it trained. Interrupted training goes on where it was.
 
-    Raises InputError where the mesh or the backgrounds cannot be used, or where training diverges.
+    Raises InputError where a mesh or the backgrounds cannot be used, or where training diverges.
     """
     watch = Stopwatch()
-    _check(request)
-    mesh, metric, inputs = _object(workspace, request)
-    views = _views(workspace, request)
+    check(request)
+    subjects = read_subjects(workspace, request.objects, request.mesh, request.mesh_unit, request.views)
+    inputs = {name: path for subject in subjects for name, path in subject.inputs.items()}
+    inputs |= {"backgrounds": request.backgrounds} if request.backgrounds else {}
     stage = begin_stage(workspace.estimator, request, inputs, overwrite, keep=True)
     if stage.complete:
         say(f"estimator: complete in {stage.final}")
-        validation = read_record(stage.final / "validation.json", Validation)
-        return EstimatorResult(stage.final, validation, _last_step(stage.final), 0.0)
-    rng = np.random.default_rng([request.seed, 1])
-    scene = Scene(mesh, request.crop)
-    photos = load_pictures(request.backgrounds) if request.backgrounds else []
-    pictures = photos + make_pictures(
-        max(request.pictures // 3, request.pictures - len(photos)), surface_colours(scene.mesh, rng), rng
-    )
-    dressing = Dressing(request.appearance, request.occlusion, pictures, request.hidden_weight)
-    record = _record(scene, request, metric)
-    trained = _train(scene, views, dressing, record, request, stage.partial)
-    record = replace(record, bfloat16=trained.bfloat16)
-    save_estimator(stage.partial, record, trained.network, trained.keys, scene.mesh)
-    estimator = build_estimator(record, trained.network, trained.keys, scene.mesh)
-    validation = _validate(estimator, scene, views, dressing, request, stage.partial)
+        return _result(subjects, stage.final, 0.0)
+    lesson = prepare(subjects, request)
+    write_shared_objects(stage.partial, workspace, request.objects)
+    trained = _train(lesson, request, stage.partial)
+    write_json(stage.partial / "training.json", trained)
+    for idx in range(len(subjects)):
+        _validate(lesson, idx, request, stage.partial)
     (stage.partial / "training.safetensors").unlink(missing_ok=True)
-    stage.commit(trained.seconds, seed=request.seed)
+    stage.commit(trained.seconds, device_for(request.device).type, request.seed)
+    result = _result(subjects, stage.final, watch.seconds)
+    on = result.validation
     say(
-        f"estimator: {trained.steps} steps in {trained.seconds:.0f} s; on unseen views {validation.nce:.2f} nats, "
-        f"mask IoU {validation.mask_iou:.3f}, median error {validation.median_error:.3f} of the diameter"
+        f"estimator: {trained.steps} steps in {trained.seconds:.0f} s, ended by {trained.ended}; on unseen views "
+        f"{on.nce:.2f} nats, mask IoU {on.mask_iou:.3f}, median error {on.median_error:.3f} of the diameter"
     )
-    return EstimatorResult(stage.final, validation, trained.steps, watch.seconds)
+    return result
 
 
-def _validate(
-    estimator: Estimator, scene: Scene, views: ViewRange, dressing: Dressing, request: EstimatorConfig, folder: Path
-) -> Validation:
-    rng = np.random.default_rng([request.seed, 2])
-    pool = scene.draw_pool(64, request.crop, views, rng)
-    batch = scene.draw_batch(pool, np.arange(64), request.pixels, dressing, rng)
-    validation = validate(estimator, batch, rng)
-    write_json(folder / "validation.json", validation)
-    shown = scene.draw_batch(pool, np.arange(8), request.pixels, dressing, rng)
-    truth = scene.coordinates(pool.views, np.arange(8))
-    write_image(folder / "validation.png", contact_sheet(estimator, shown, truth))
-    return validation
-
-
-@dataclass(frozen=True)
-class _Trained:
-    network: CorrespondenceNet
-    keys: KeyNet
-    bfloat16: bool
-    steps: int
-    seconds: float
-
-
-def _train(
-    scene: Scene,
-    views: ViewRange,
-    dressing: Dressing,
-    record: EstimatorRecord,
-    request: EstimatorConfig,
-    folder: Path,
-) -> _Trained:
+def _train(lesson: Lesson, request: EstimatorConfig, folder: Path) -> TrainingRecord:
+    """Leaves the averaged weights in networks.safetensors: at every check, and at the end."""
     watch = Stopwatch()
     torch.manual_seed(request.seed)
     generator = torch.Generator().manual_seed(request.seed)
     device = device_for(request.device)
-    network, keys = new_networks(request.shape, device)
-    learnt = nn.ModuleList([network, keys])
+    learnt = Learnt(*new_networks(request.shape, len(lesson.subjects)))
+    step, before, standing = 0, 0.0, Standing()
+    checkpoint = folder / "training.safetensors"
+    tensors, notes = load_tensors(checkpoint) if checkpoint.exists() else ({}, None)
+    if notes is None:
+        start = start_networks(learnt.network, [*learnt.keys], lesson.records, request.start)
+        bfloat16 = _bfloat16(request, device)
+    else:
+        start, bfloat16 = notes["start"], notes["bfloat16"]
+    learnt = learnt.to(device)
     average = copy.deepcopy(learnt).requires_grad_(False)
     both = nn.ModuleList([learnt, average])
-    optimizer = torch.optim.AdamW(
-        learnt.parameters(), lr=request.rate, weight_decay=request.weight_decay, fused=True
-    )
-    points, _ = sample_surface(scene.mesh, 1 << 16, np.random.default_rng([request.seed, 3]))
-    surface = Surface(points.to(device), torch.tensor(record.centre, device=device), record.radius)
-    step, before = 0, 0.0
-    checkpoint = folder / "training.safetensors"
-    if checkpoint.exists():
-        tensors, notes = load_tensors(checkpoint)
+    groups = [{"params": part.parameters(), "lr": 0.0} for part in (learnt.network, learnt.keys)]
+    optimizer = torch.optim.AdamW(groups, weight_decay=request.weight_decay, fused=True)
+    if notes is not None:
         restore_training(tensors, both, optimizer, generator)
-        step, before, bfloat16 = notes["step"], notes["seconds"], notes["bfloat16"]
+        step, before, standing = notes["step"], notes["seconds"], Standing(**notes["standing"])
         say(f"estimator: going on at step {step}")
-    else:
-        bfloat16 = request.precision == "bfloat16"
-        if request.precision == "auto":
-            bfloat16 = device.type == "cuda" or bfloat16_is_faster(request.shape.width, request.crop, request.batch)
+    del tensors
+    surfaces = [_surface(lesson, idx, request.seed, device) for idx in range(len(lesson.subjects))]
+    _write_records(lesson, bfloat16, folder)
     amount = f"{request.steps} steps" if request.steps is not None else f"{request.minutes:g} minutes"
-    say(f"estimator: {amount}, {request.batch} crops of {request.crop} px a step, {'bf16' if bfloat16 else 'fp32'}")
+    say(
+        f"estimator: {amount} (preset {request.preset}), {request.batch} crops of {request.crop} px a step, "
+        f"{'bf16' if bfloat16 else 'fp32'}, on {device.type}, from {start}"
+    )
     metrics = Metrics(folder / "metrics.jsonl", step)
+    judged = Metrics(folder / "held_out.jsonl", step)
+
+    def seconds() -> float:
+        return before + watch.seconds
+
+    def look() -> Standing:
+        """Judge the averaged weights, and leave them for whoever wants to use them; but never worse ones."""
+        terms = judge(average, lesson.held_out, surfaces, request.negatives, bfloat16)
+        now = standing.after(terms["nce"], step, request.progress(step, seconds()))
+        judged.write(step, seconds(), terms)
+        if now.is_best or not lesson.held_out.real:
+            save_networks(folder, average.network, [*average.keys])
+        return now
 
     def size_of(batch_idx: int) -> int:
-        return _size_at(request, _progress(request, batch_idx, before + watch.seconds))
+        return request.size_at(request.progress(batch_idx, seconds()))
 
-    maker = BatchMaker(scene, views, dressing, request.batch, request.pixels, request.reuse, request.seed)
-    saved = 0.0
-    with Feeder(maker, size_of, step) as feeder:
-        while (progress := _progress(request, step, before + watch.seconds)) < 1:
-            rate = request.rate * rate_at(progress, request.warm_up)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+    saved, ended = 0.0, "its schedule"
+    with Feeder(lesson.makers, size_of, step, PARTS * request.reuse) as feeder:
+        while (progress := request.progress(step, seconds())) < 1:
+            if step and step % request.check_steps == 0:
+                standing = look()
+                if lesson.held_out.real and standing.is_stale(request.patience):
+                    ended = "held-out photos"
+                    break
+            scale = rate_at(progress, request.warm_up, request.schedule)
+            for group, rate in zip(optimizer.param_groups, request.rates, strict=True):
+                group["lr"] = rate * scale
             asked = watch.seconds
             batch = feeder.next_batch().to(device)
             waited = watch.seconds - asked
-            right, others = surface.normalised(batch.points_obj), surface.draw(request.negatives, generator)
-            terms = loss_terms(network, keys, batch, right, others, bfloat16)
-            stop_at_nan(terms, step)
+            terms = loss_terms(learnt, batch, surfaces, request.negatives, generator, bfloat16, request.key_noise)
             optimizer.zero_grad(set_to_none=True)
             (terms["nce"] + request.mask_weight * (terms["mask"] + terms["visible"])).backward()
-            nn.utils.clip_grad_norm_(learnt.parameters(), 1.0)
+            norm = nn.utils.clip_grad_norm_(learnt.parameters(), math.inf if request.clip is None else request.clip)
+            saves = watch.seconds - saved > request.checkpoint_seconds
+            # Looking at a loss waits for the GPU; what is not a number stays so, and is never saved.
+            if device.type == "cpu" or step % 16 == 0 or saves or (step + 1) % request.check_steps == 0:
+                stop_at_nan(terms | {"gradient": norm}, step)
             optimizer.step()
             average_into(average, learnt, min(request.average, (1 + step) / (10 + step)))
             if step % 20 == 0:
-                metrics.write(step, before + watch.seconds, rate, waited, terms)
+                values = {name: term.item() for name, term in terms.items()}
+                metrics.write(step, seconds(), {"rate": request.rate * scale, "waited": waited} | values)
             step += 1
-            if watch.seconds - saved > request.checkpoint_seconds:
+            if saves:
                 saved = watch.seconds
-                notes = {"step": step, "seconds": before + saved, "bfloat16": bfloat16}
+                notes = {"step": step, "seconds": before + saved, "bfloat16": bfloat16, "start": start}
+                notes |= {"standing": vars(standing)}
                 save_tensors(checkpoint, training_state(both, optimizer, generator), notes)
-    result_network, result_keys = average.cpu()
-    assert isinstance(result_network, CorrespondenceNet) and isinstance(result_keys, KeyNet)
-    return _Trained(result_network, result_keys, bfloat16, step, before + watch.seconds)
+        else:
+            standing = look()
+    kept = standing.best_step if lesson.held_out.real else step
+    return TrainingRecord(start, step, seconds(), kept, ended, bfloat16)
 
 
-def _progress(request: EstimatorConfig, step: int, seconds: float) -> float:
-    if request.steps is not None:
-        return step / max(request.steps, 1)
-    return seconds / (60 * request.minutes)
+def _bfloat16(request: EstimatorConfig, device: torch.device) -> bool:
+    if request.precision != "auto":
+        return request.precision == "bfloat16"
+    shape = request.shape
+    return device.type == "cuda" or bfloat16_is_faster(shape.width, shape.decoder, request.crop, request.batch)
 
 
-def _size_at(request: EstimatorConfig, progress: float) -> int:
-    begun = [size for share, size in request.growth if progress >= share]
-    return min(request.crop, begun[-1] if begun else request.crop)
+def _surface(lesson: Lesson, idx: int, seed: int, device: torch.device) -> Surface:
+    points, _ = sample_surface(lesson.scenes[idx].mesh, 1 << 16, np.random.default_rng([seed, 3]))
+    record = lesson.records[idx]
+    return Surface(points.to(device), torch.tensor(record.centre, device=device), record.radius)
 
 
-def _check(request: EstimatorConfig) -> None:
-    sizes = [request.crop, *(size for _, size in request.growth)]
-    if any(size < 2 * CROP_MULTIPLE or size % CROP_MULTIPLE for size in sizes):
-        raise InputError(
-            f"crops must be a multiple of {CROP_MULTIPLE} px, at least {2 * CROP_MULTIPLE}; got "
-            f"--crop {request.crop} and --growth {request.growth}"
-        )
-    # Training narrower convolutions on a CPU crashes oneDNN (seen with torch 2.13, 4 channels).
-    if request.shape.width < 16 or request.shape.width % 16:
-        raise InputError(f"--shape.width must be a multiple of 16, got {request.shape.width}")
-    if request.pictures < 1:
-        raise InputError(f"--pictures must be at least 1, got {request.pictures}")
-    if request.steps is None and request.minutes <= 0:
-        raise InputError(f"--minutes must be positive, got {request.minutes:g}")
-    if request.pixels > (min(sizes) // 2) ** 2:
-        raise InputError(f"--pixels must be at most {(min(sizes) // 2) ** 2} for crops of {min(sizes)} px")
+def _write_records(lesson: Lesson, bfloat16: bool, folder: Path) -> None:
+    """Everything of a usable estimator but its weights."""
+    for subject, scene, record in zip(lesson.subjects, lesson.scenes, lesson.records, strict=True):
+        own = subject.folder(folder)
+        own.mkdir(exist_ok=True)
+        save_object(own, replace(record, bfloat16=bfloat16), scene.mesh)
 
 
-def _object(workspace: Workspace, request: EstimatorConfig) -> tuple[Mesh, bool, dict[str, Path]]:
-    """The mesh in its obj frame, whether it is metric, and what was read."""
-    inputs = {"backgrounds": request.backgrounds} if request.backgrounds else {}
-    if request.mesh is not None:
-        return read_mesh(request.mesh, request.mesh_unit), True, inputs | {"mesh": request.mesh}
-    folder = workspace.require("asset", "asset.json", "mesh.ply")
-    asset = read_record(folder / "asset.json", Asset)
-    mesh = load_mesh(folder / "mesh.ply")
-    return mesh, asset.metric, inputs | {"asset_record": folder / "asset.json", "asset_mesh": folder / "mesh.ply"}
+def _validate(lesson: Lesson, idx: int, request: EstimatorConfig, folder: Path) -> None:
+    """Figures and a picture of one object's unseen views."""
+    subject, scene = lesson.subjects[idx], lesson.scenes[idx]
+    own = subject.folder(folder)
+    estimator = load_estimator(own)
+    rng = np.random.default_rng([request.seed, 2])
+    pool = scene.draw_pool(64, request.crop, subject.views, rng)
+    batch = scene.draw_batch(pool, np.arange(64), request.pixels, lesson.dressing, rng)
+    write_json(own / "validation.json", validate(estimator, batch, rng))
+    shown = scene.draw_batch(pool, np.arange(8), request.pixels, lesson.dressing, rng)
+    truth = scene.coordinates(pool.views, np.arange(8))
+    write_image(own / "validation.png", contact_sheet(estimator, shown, truth))
 
 
-def _views(workspace: Workspace, request: EstimatorConfig) -> ViewRange:
-    """The views asked for, widened by where the capture's own cameras stood."""
-    if request.mesh is not None or not (workspace.cameras / "cameras.json").exists():
-        return request.views
-    asset = read_record(workspace.asset / "asset.json", Asset)
-    learnt = load_capture(workspace).learnt
-    eyes_obj = np.array([apply(asset.obj_from_world, centre_of(view.cam_from_world)) for view in learnt])
-    return widened(request.views, eyes_obj, asset.diameter)
+def _worst(subjects: Sequence[Subject], folder: Path) -> Validation:
+    found = [read_record(one.folder(folder) / "validation.json", Validation) for one in subjects]
+    return max(found, key=lambda validation: validation.nce)
 
 
-def _record(scene: Scene, request: EstimatorConfig, metric: bool) -> EstimatorRecord:
-    low, high = scene.hull.min(0), scene.hull.max(0)
-    centre = (low + high) / 2
-    x, y, z = (float(v) for v in centre)
-    radius = float(np.linalg.norm(scene.hull - centre, axis=-1).max())
-    return EstimatorRecord(
-        request.shape, request.crop, request.views.crop_scale, metric, scene.diameter, (x, y, z), radius, False
-    )
-
-
-def _last_step(folder: Path) -> int:
-    return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"] + 1
+def _result(subjects: Sequence[Subject], folder: Path, seconds: float) -> EstimatorResult:
+    steps = read_record(folder / "training.json", TrainingRecord).steps
+    return EstimatorResult(folder, _worst(subjects, folder), steps, seconds)

@@ -1,19 +1,22 @@
 """One step of training, its schedule, and what is written down about it."""
 
 import json
+import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from maquette.data.errors import InputError
 from maquette.estimator.batches import Batch
+from maquette.estimator.keys import KeyNet, Siren
 from maquette.estimator.losses import info_nce, mask_loss
-from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape
+from maquette.estimator.networks import CorrespondenceNet, Decoder
 
 
 @dataclass(frozen=True)
@@ -42,31 +45,51 @@ def device_for(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def new_networks(shape: NetworkShape, device: torch.device) -> tuple[CorrespondenceNet, KeyNet]:
-    """Untrained networks; torch's global random state decides which."""
-    network = CorrespondenceNet(shape.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.to(device), KeyNet(shape.key_width, shape.key_levels).to(device)
+class Learnt(nn.Module):
+    """Everything that training changes: one query network, and a key network per object."""
+
+    def __init__(self, network: CorrespondenceNet, keys: Sequence[KeyNet | Siren]) -> None:
+        super().__init__()
+        self.network = network
+        self.keys = nn.ModuleList(keys)
 
 
 def loss_terms(
-    network: CorrespondenceNet,
-    keys: KeyNet,
+    learnt: Learnt,
     batch: Batch,
-    points: Float[Tensor, "crop pixel 3"],
-    negatives: Float[Tensor, "negative 3"],
+    surfaces: Sequence[Surface],
+    negatives: int,
+    generator: torch.Generator,
     bfloat16: bool,
+    key_noise: float = 0.0,
 ) -> dict[str, Tensor]:
-    """The losses by name, unweighted; `points` (the batch's) and `negatives` are normalised."""
-    with torch.autocast(points.device.type, torch.bfloat16, enabled=bfloat16):
-        queries = network(batch.crops.permute(0, 3, 1, 2).float() / 255)
-        count = points.shape[0] * points.shape[1]
-        all_keys = keys(torch.cat([points.reshape(-1, 3), negatives])).float()
-        flat = queries.query.flatten(1, 2)
-        chosen = flat.gather(1, batch.pixel_idx[..., None].expand(-1, -1, flat.shape[-1]))
-    # In float32: the logits are many and small, so casting them would cost more than it saves.
-    nce = info_nce(chosen, all_keys[:count].reshape(chosen.shape), all_keys[count:], batch.weight)
+    """The losses by name, unweighted. The batch's crops are shared out evenly: object 0's first, then object 1's.
+
+    `key_noise`: deviation (in radii) of the noise on every point whose key is asked for.
+    """
+    device, objects = batch.crops.device, len(surfaces)
+    each = len(batch.crops) // objects
+    object_idx = None
+    if objects > 1:
+        object_idx = torch.arange(objects, device=device).repeat_interleave(each)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        queries = learnt.network(batch.crops.permute(0, 3, 1, 2).float() / 255, object_idx)
+    flat = queries.query.flatten(1, 2)
+    chosen = flat.gather(1, batch.pixel_idx[..., None].expand(-1, -1, flat.shape[-1]))
+    nce = []
+    for idx, (surface, keys) in enumerate(zip(surfaces, learnt.keys, strict=True)):
+        own = slice(idx * each, (idx + 1) * each)
+        right = surface.normalised(batch.points_obj[own])
+        points = torch.cat([right.reshape(-1, 3), surface.draw(negatives, generator)])
+        if key_noise:
+            points = points + key_noise * torch.randn(points.shape, generator=generator).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            found = keys(points).float()
+        # In float32: the logits are many and small, so casting them would cost more than it saves.
+        of_right = found[:-negatives].reshape(chosen[own].shape)
+        nce.append(info_nce(chosen[own], of_right, found[-negatives:], batch.weight[own]))
     return {
-        "nce": nce,
+        "nce": torch.stack(nce).mean(),
         "mask": mask_loss(queries.mask_logit, batch.mask),
         "visible": mask_loss(queries.visible_logit, batch.visible),
     }
@@ -81,16 +104,21 @@ def average_into(average: nn.Module, learnt: nn.Module, keep: float) -> None:
         old[name].lerp_(new[name], 1 - keep)
 
 
-def rate_at(progress: float, warm_up: float) -> float:
-    """A linear rise over `warm_up`, then half a cosine down to 1 %."""
+Schedule = Literal["cosine", "constant"]
+
+
+def rate_at(progress: float, warm_up: float, schedule: Schedule = "cosine") -> float:
+    """A linear rise over `warm_up`, then half a cosine down to 1 %, or the same to the end."""
     if progress < warm_up:
         return max(0.02, progress / warm_up)
-    return 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (progress - warm_up) / (1 - warm_up)))
+    if schedule == "constant":
+        return 1.0
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
-def bfloat16_is_faster(width: int, crop: int, batch: int) -> bool:
+def bfloat16_is_faster(width: int, decoder: Decoder, crop: int, batch: int) -> bool:
     """Measured: one forward and backward pass of a quarter of a batch in either precision, best of two."""
-    network = CorrespondenceNet(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = CorrespondenceNet(width, decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     crops = torch.rand(max(2, batch // 4), 3, crop, crop).contiguous(memory_format=torch.channels_last)
     seconds = {}
     for bfloat16 in (False, True):
@@ -107,16 +135,17 @@ def bfloat16_is_faster(width: int, crop: int, batch: int) -> bool:
 
 def stop_at_nan(terms: dict[str, Tensor], step: int) -> None:
     """Raises InputError with the step and the term that is not a number."""
-    for name, term in terms.items():
-        if not torch.isfinite(term):
+    for (name, _), value in zip(terms.items(), torch.stack([*terms.values()]).tolist(), strict=True):
+        if not math.isfinite(value):
             raise InputError(
-                f"training of the estimator diverged at step {step}: the term `{name}` is {term.item()}. "
-                "Try a lower --rate, or --precision float32."
+                f"training of the estimator diverged at step {step}: the term `{name}` is {value}. The weights "
+                "before that are kept; the same command goes on from there, but would come to the same. Try a "
+                "lower --rate, or --precision float32."
             )
 
 
 class Metrics:
-    """metrics.jsonl, cut back to the step that training goes on from."""
+    """A file of figures, a line a row (metrics.jsonl), cut back to the step that training goes on from."""
 
     def __init__(self, path: Path, first: int) -> None:
         lines = path.read_text().splitlines() if path.exists() else []
@@ -124,9 +153,8 @@ class Metrics:
         path.write_text("".join(line + "\n" for line in kept))
         self._path = path
 
-    def write(self, step: int, seconds: float, rate: float, waited: float, terms: dict[str, Tensor]) -> None:
-        """`waited`: seconds this step waited for its batch."""
-        row = {"step": step, "seconds": round(seconds, 2), "rate": round(rate, 7), "waited": round(waited, 4)}
-        row |= {name: round(term.item(), 5) for name, term in terms.items()}
+    def write(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
+        row: dict[str, float] = {"step": step, "seconds": round(seconds, 2)}
+        row |= {name: float(f"{value:.5g}") for name, value in values.items()}
         with open(self._path, "a") as file:
             file.write(json.dumps(row) + "\n")

@@ -14,6 +14,7 @@ from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
 from maquette.data.images import read_photo
 from maquette.data.workspace import Workspace
+from maquette.estimator.objects import shared_objects, with_network
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
 from maquette.geometry.transforms import Matrix4
@@ -69,16 +70,17 @@ class Estimator:
         local: Switch = "auto",
         settings: EstimateSettings | None = None,
         search: SearchSettings | None = None,
+        unfinished: bool = False,
     ) -> "Estimator":
         """The estimator of one or several workspaces; an object is called as its folder.
 
-        Raises InputError where a folder holds neither a network nor cameras and masks.
+        A workspace whose network knows several objects stands for all of them. `unfinished`: use trainings that
+        are still running. Raises InputError where a folder holds neither a network nor cameras and masks.
         """
         if not folders:
             raise InputError('Estimator.load needs at least one workspace, as in Estimator.load("mug/")')
         objects = []
-        for folder in folders:
-            workspace = Workspace(Path(folder))
+        for workspace in (one for folder in folders for one in _workspaces(Path(folder), unfinished)):
             sources = choose_sources(workspace, network, local)
             finder = load_finder(workspace, sources, settings or EstimateSettings(), search or SearchSettings())
             objects.append(KnownObject(workspace.root.resolve().name, finder, _own_camera(workspace)))
@@ -128,6 +130,16 @@ def _pose(
     unit: Literal["m", "sphere radius"] = "m" if known.finder.metric else "sphere radius"
     box = None if outline is None else clip_box(outline, camera)
     return Pose(known.name, cam_from_obj, confidence, unit, box, source, inliers)
+
+
+def _workspaces(folder: Path, unfinished: bool) -> list[Workspace]:
+    """The workspace, or those of the objects that share its network."""
+    home = Workspace(folder)
+    place = home.unfinished_estimator if unfinished else home.estimator
+    shared = shared_objects(Workspace(folder, place))
+    if not shared:
+        return [with_network(home, unfinished=unfinished)]
+    return [with_network(Workspace(folder / one.workspace), folder, unfinished) for one in shared]
 
 
 def _own_camera(workspace: Workspace) -> PhotoSource | None:

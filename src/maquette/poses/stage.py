@@ -16,6 +16,7 @@ from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
 from maquette.data.records import Asset, Capture, PoseEstimate
 from maquette.data.workspace import Workspace, begin_stage
+from maquette.estimator.objects import with_network
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.boxes import Box, clip_box, read_boxes
@@ -56,6 +57,10 @@ class PosesConfig:
     """The results go into poses/NAME."""
     obj_id: int = 1
     """The object's number in the results file, and its category where detections are of several."""
+    estimator: Path | None = None
+    """The workspace of a network that knows several objects, this one among them."""
+    unfinished: bool = False
+    """Use a training that is still running, or was stopped: the weights it has averaged so far."""
     network: Switch = "auto"
     """Poses from the trained network; auto: where there is one."""
     local: Switch = "auto"
@@ -90,6 +95,7 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     """Estimate the object's pose in photos. Raises InputError for everything a person can mend."""
     watch = Stopwatch()
     _check(request)
+    workspace = with_network(workspace, request.estimator, request.unfinished)
     photos = find_photos(request.photos, request.frames)
     sources = choose_sources(workspace, request.network, request.local)
     stage = begin_stage(workspace.poses(request.name), request, _inputs(workspace, request, sources), overwrite)

@@ -1,0 +1,137 @@
+"""What can be asked of the estimator's training, and what cannot."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from maquette.data.errors import InputError
+from maquette.estimator.appearance import Appearance
+from maquette.estimator.meshes import Unit
+from maquette.estimator.networks import CROP_MULTIPLE, NetworkShape
+from maquette.estimator.occluders import Occlusion
+from maquette.estimator.training import Schedule
+from maquette.estimator.viewpoints import ViewRange
+
+PresetName = Literal["cpu", "gpu", "paper"]
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """Training of the pose estimator."""
+
+    preset: PresetName = "cpu"
+    """A word for many options: cpu (two cores, ten minutes), gpu (one card, three), paper (SurfEmb as published).
+    What is typed beside it wins."""
+    minutes: float = 8.0
+    """How long to train; the schedule follows the clock."""
+    steps: int | None = None
+    """Train this many steps instead, however long they take (the same seed then gives the same networks)."""
+    objects: tuple[Path, ...] = ()
+    """Workspaces of several objects that are to share one network; DIR is then a workspace of that alone."""
+    start: str = "auto"
+    """Where the weights start: random; imagenet (a ResNet18's from the hub, for --shape.width 64); a file of such
+    weights; a workspace or its estimator, whose objects go on where they were; auto: imagenet's where it can be."""
+    mesh: Path | None = None
+    """Somebody else's mesh (.ply, .obj, .glb; its own frame is kept) instead of the workspace's asset."""
+    mesh_unit: Unit = "m"
+    """Unit of that mesh."""
+    backgrounds: Path | None = None
+    """A folder of photos without the object, for backgrounds and occluders; made pictures otherwise."""
+    pictures: int = 90
+    """Pictures made where photos are fewer (a third of this many beside photos)."""
+    crop: int = 128
+    """Side of the square crops the network sees: a multiple of 32."""
+    growth: tuple[tuple[float, int], ...] = ((0.0, 64), (0.35, 96), (0.65, 128))
+    """From which share of the training on crops have which size; they never exceed `crop`."""
+    batch: int = 32
+    """Crops a step."""
+    pixels: int = 192
+    """Correspondences learnt per crop and step."""
+    negatives: int = 1024
+    """Surface points each of them is told from."""
+    rate: float = 2e-3
+    """Highest learning rate."""
+    key_rate: float | None = None
+    """That of the key networks, where it is another."""
+    schedule: Schedule = "cosine"
+    """How the rate goes on after its rise."""
+    warm_up: float = 0.03
+    """Share of the training over which the rate rises."""
+    weight_decay: float = 0.01
+    clip: float | None = 1.0
+    """Longest gradient; None: as it comes."""
+    key_noise: float = 0.0
+    """Deviation of the noise on the points whose keys are learnt, in radii of the object."""
+    mask_weight: float = 1.0
+    """Weight of each mask's loss; correspondences have weight 1."""
+    hidden_weight: float = 0.5
+    """Weight of correspondences behind an occluder."""
+    average: float = 0.995
+    """Share of the averaged weights that a step keeps; the averaged ones are the result. 0: the last ones."""
+    check_steps: int = 100
+    """Every so many steps the averaged weights are judged on held-out pictures, and can be used from then on
+    (`maquette poses DIR PHOTOS --unfinished`)."""
+    patience: float = 0.3
+    """Stop when held-out photos see no gain for this share of the training; the best weights are the result.
+    Rendered views, where no photos are held out, stop nothing."""
+    reuse: int = 3
+    """How often a rendered view is used, each time in other light before another background."""
+    threads: int = 1
+    """Threads that make batches; they make the same ones, however many they are."""
+    checkpoint_seconds: float = 30.0
+    """An interrupted training loses at most this."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: whichever is measured to be faster at the start."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a GPU where there is one."""
+    shape: NetworkShape = field(default_factory=NetworkShape)
+    views: ViewRange = field(default_factory=ViewRange)
+    appearance: Appearance = field(default_factory=Appearance)
+    occlusion: Occlusion = field(default_factory=Occlusion)
+    seed: int = 0
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Highest rates of the query network and of the key networks."""
+        return self.rate, self.rate if self.key_rate is None else self.key_rate
+
+    def progress(self, step: int, seconds: float) -> float:
+        """The share of the training that is behind us."""
+        if self.steps is not None:
+            return step / max(self.steps, 1)
+        return seconds / (60 * self.minutes)
+
+    def size_at(self, progress: float) -> int:
+        """How large the crops are then."""
+        begun = [size for share, size in self.growth if progress >= share]
+        return min(self.crop, begun[-1] if begun else self.crop)
+
+
+def check(request: EstimatorConfig) -> None:
+    """Raises InputError for options that cannot work, alone or together."""
+    sizes = [request.crop, *(size for _, size in request.growth)]
+    if any(size < 2 * CROP_MULTIPLE or size % CROP_MULTIPLE for size in sizes):
+        raise InputError(
+            f"crops must be a multiple of {CROP_MULTIPLE} px, at least {2 * CROP_MULTIPLE}; got "
+            f"--crop {request.crop} and --growth {request.growth}"
+        )
+    # Training narrower convolutions on a CPU crashes oneDNN (seen with torch 2.13, 4 channels).
+    if request.shape.width < 16 or request.shape.width % 16:
+        raise InputError(f"--shape.width must be a multiple of 16, got {request.shape.width}")
+    if request.pictures < 1:
+        raise InputError(f"--pictures must be at least 1, got {request.pictures}")
+    for name in ("check_steps", "threads"):
+        if getattr(request, name) < 1:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} must be at least 1, got {getattr(request, name)}")
+    if not 0 <= request.average < 1:
+        raise InputError(f"--average must be at least 0 and less than 1, got {request.average:g}")
+    if request.steps is None and request.minutes <= 0:
+        raise InputError(f"--minutes must be positive, got {request.minutes:g}")
+    if request.pixels > (min(sizes) // 2) ** 2:
+        raise InputError(f"--pixels must be at most {(min(sizes) // 2) ** 2} for crops of {min(sizes)} px")
+    if request.objects and request.batch % len(request.objects):
+        raise InputError(
+            f"--batch {request.batch} cannot be shared out evenly among {len(request.objects)} objects; "
+            f"--batch {-(-request.batch // len(request.objects)) * len(request.objects)} can"
+        )
