@@ -16,7 +16,7 @@ from maquette.fields.losses import (
 from maquette.fields.models import DecomposedField, FieldShapes, outline_directions
 from maquette.fields.outline import masks_hull, supports
 from maquette.fields.rays import NO_LABEL, RayBank, TrainingPhoto, camera_rays_unit
-from maquette.fields.sampling import CoarseGrids, Rays, bin_edges, draw_edges, sphere_span
+from maquette.fields.sampling import CoarseGrids, Rays, bin_edges, draw_edges, inverse_cdf, sphere_span
 from maquette.fields.sharpen import cut_in_band
 from maquette.fields.trace import trace
 from maquette.geometry.camera import Camera
@@ -205,6 +205,14 @@ def test_samples_gather_where_the_surface_is() -> None:
     aimed = hit & (torch.linalg.cross(rays.origins, rays.directions).norm(dim=-1) < 0.4)
     near_surface = ((radius - 0.6).abs() < 0.06).float().mean(-1)
     assert near_surface[aimed].median() > 0.5
+
+
+def test_places_drawn_from_a_density_have_equal_masses_between_them() -> None:
+    edges, mass = torch.tensor([[0.0, 1.0, 2.0, 4.0]]), torch.tensor([[1.0, 0.0, 3.0]])
+    found = inverse_cdf(edges, mass, 8)
+    torch.testing.assert_close(found, torch.tensor([[0.25, 0.75, *(2 + (torch.arange(6) + 0.5) / 3)]]))
+    jittered = inverse_cdf(edges, mass, 8, torch.Generator().manual_seed(0))
+    assert (jittered.diff() > 0).all() and not torch.equal(jittered, found)
 
 
 def test_a_gate_silences_the_foreground() -> None:

@@ -151,6 +151,17 @@ def test_up_sampling_gathers_where_the_distance_changes_sign() -> None:
     assert ((added - 2.5).abs() < 0.05).float().mean() > 0.9
 
 
+def test_caches_of_the_papers_samples_are_filled_when_all_of_them_is_asked_for() -> None:
+    field, sampler = DecomposedField(FieldShapes(sphere=0.5, mlp=SMALL), 0, "mlp"), NeusSamples(SMALL, 0.5)
+    before = sampler.grids.density.clone()
+    sampler.refresh(field)
+    assert torch.equal(sampler.grids.density, before)
+    sampler.refresh(field, everything=True)
+    axis = torch.linspace(-2, 2, len(before))
+    expected = field.density_contracted(torch.cartesian_prod(axis[:1], axis, axis[:2])).reshape(-1, 2)
+    torch.testing.assert_close(sampler.grids.density[0, :, :2], expected)
+
+
 def test_no_light_is_lost_or_made_by_either_sampler() -> None:
     shapes, rays = FieldShapes(sphere=0.5, mlp=SMALL), _rays(30)
     field = DecomposedField(shapes, 0, "mlp")

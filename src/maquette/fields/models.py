@@ -217,11 +217,16 @@ class DecomposedField(nn.Module):
         return 0.02 * (1 - torch.where(own, share, 0.0)).clamp(-1, 1)
 
     def density_contracted(self, contracted: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
-        """The background's density at contracted points; that of a second distance is its logistic's."""
+        """The background's density at contracted points; that of a second distance is its logistic's.
+
+        With `split` there is no background within the sphere: nothing has taught its network there.
+        """
         density = self.background.density_contracted(contracted)
+        inside = contracted.norm(dim=-1) < 1
+        if self.composition == "split":
+            return density.masked_fill(inside, 0.0)
         if self.surroundings is None:
             return density
-        inside = contracted.norm(dim=-1) < 1
         return density.masked_scatter(inside, 80 * torch.sigmoid(-80 * self.surroundings.sdf(contracted[inside])))
 
 

@@ -164,15 +164,19 @@ def draw_edges(
     # A floor keeps every part of the ray within reach: what the caches missed can still be found.
     floor = (delta > 0).float()
     pdf = 0.5 * (weights + spread) + 0.1 * floor / floor.sum(-1, keepdim=True)
-    return _inverse_cdf(edges, pdf, sections + 1, generator), hit
+    return inverse_cdf(edges, pdf, sections + 1, generator), hit
 
 
-def _inverse_cdf(
+def inverse_cdf(
     edges: Float[Tensor, "ray edge"],
     pdf: Float[Tensor, "ray bin"],
     count: int,
-    generator: torch.Generator | None,
+    generator: torch.Generator | None = None,
 ) -> Float[Tensor, "ray count"]:
+    """Places drawn from a piecewise constant density, one from each `count`-th of its mass, in order.
+
+    `pdf`: the mass of each bin up to a factor, above zero somewhere. Without a generator, the middle of each part.
+    """
     cdf = torch.cumsum(pdf / pdf.sum(-1, keepdim=True), -1)
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], -1)
     jitter = torch.rand(len(edges), count, generator=generator) if generator else 0.5

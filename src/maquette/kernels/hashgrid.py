@@ -1,5 +1,5 @@
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false, reportIndexIssue=false, reportArgumentType=false
-# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 """Multiresolution hash grid with its spatial Jacobian: Warp kernels and the plain torch twin.
 
 Symbols: N points x in [0, 1]^3, L levels of resolution r_l, tables of T entries with 2 features each.
@@ -150,12 +150,11 @@ class _HashGrid(torch.autograd.Function):
     def forward(ctx, points, tables, resolutions, levels, with_jacobian):
         count, features = len(points), 2 * tables.shape[0]
         points = points.contiguous()
-        on_cpu = points.device.type == "cpu"
         value = _new((count, features), levels < tables.shape[0], points.device)
         jacobian = _new((count if with_jacobian else 0, 3, features), levels < tables.shape[0], points.device)
         ctx.save_for_backward(points, resolutions)
         ctx.shape, ctx.levels, ctx.with_jacobian = tables.shape, levels, with_jacobian
-        fill = _fill_on_cpu if on_cpu else _fill_by_point
+        fill = _fill_on_cpu if points.device.type == "cpu" else _fill_by_point
         fill(points, tables.detach(), resolutions, levels, value, jacobian, with_jacobian)
         return value, jacobian
 
@@ -209,7 +208,9 @@ def _fill_on_cpu(points, tables, resolutions, levels, value, jacobian, with_jaco
     start(on_cpu.__name__)
     rows, count, each = tables.shape[1], len(points), threads()
     parts = max(1, min(2 * each // levels, count // 4096))
-    arrays = [wp.from_torch(a) for a in (resolutions, points.view(-1), tables.view(-1), _flat(value), _flat(jacobian))]
+    arrays = [
+        wp.from_torch(a) for a in (resolutions, points.view(-1), tables.view(-1), _flat(value), _flat(jacobian))
+    ]
     shape = [levels, parts, count, rows]
     in_parallel(
         lambda k=k: wp.launch(

@@ -1,17 +1,14 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 """The hash grid's kernels for CPUs: level by level, so that a level's table stays in the cache, and in blocks of 64
 points, so that the compiler's vector instructions do the arithmetic.
 
 Symbols as in `hashgrid`: N points, L levels, F = 2 L features. Within a block: row[corner], the table's row of each
-of a cell's 8 corners (corner = x + 2 y + 4 z); f, where in its cell a point lies; a, b, the two features of a corner.
+of a cell's 8 corners (corner = x + 2 y + 4 z); f, where in its cell a point lies; a, b, a corner's two features.
 Outputs of the same numbers as `hashgrid._forward` and `_backward`, which do a point per thread and are for GPUs.
 An item is one level, or one level of one part of the points; a launch takes every `stride`-th of them.
 """
 
 import warp as wp
-
-BLOCK = 64
-"""Points that are done side by side; their corners fit the first cache."""
 
 # Casts are written `(float)x`: Warp's generated code defines `float(` as a macro.
 _CELLS = """
