@@ -215,6 +215,20 @@ def test_places_drawn_from_a_density_have_equal_masses_between_them() -> None:
     assert (jittered.diff() > 0).all() and not torch.equal(jittered, found)
 
 
+def test_caches_hold_the_fields_wherever_a_lookup_reaches() -> None:
+    field, grids = DecomposedField(SHAPES, 0), CoarseGrids(0.6, side=16, side_beyond=16)
+    grids.sdf.fill_(torch.nan)
+    grids.density.fill_(torch.nan)
+    grids.refresh(field, everything=True)
+    directions = normalize(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    for radius in (0.3, 0.9, 1.0):
+        assert torch.isfinite(grids.sdf_at(radius * directions)).all()
+    for radius in (0.5, 1.0, 200.0, 1e6):
+        assert torch.isfinite(grids.density_at(radius * directions)).all()
+    node = torch.linspace(-1, 1, 16)[[5, 8, 9]][None]
+    torch.testing.assert_close(grids.sdf_at(node), field.distance(node).detach())
+
+
 def test_a_gate_silences_the_foreground() -> None:
     field, grids, rays = DecomposedField(SHAPES, 0), CoarseGrids(SHAPES.sphere), _rays(64)
     with torch.no_grad():

@@ -105,7 +105,10 @@ class CoarseGrids(nn.Module):
 
     @torch.no_grad()
     def refresh(self, field: DecomposedField, everything: bool = False) -> None:
-        """Recompute the next planes of both grids, or all of them. The background changes little: one is enough."""
+        """Recompute the next planes of both grids, or all of them. The background changes little: one is enough.
+
+        What no lookup can reach, more than a cell's diagonal outside of the ball, is left as it is.
+        """
         for name, extent, function, planes in (
             ("sdf", 1.0, field.distance, 2),
             ("density", 2.0, field.density_contracted, 1),
@@ -116,7 +119,10 @@ class CoarseGrids(nn.Module):
             axis = torch.linspace(-extent, extent, side)
             chosen = (self.next_slice + torch.arange(planes) * max(1, side // planes)) % side
             points = torch.cartesian_prod(axis[chosen], axis, axis)
-            grid[chosen] = function(points).reshape(planes, side, side)
+            within = points.norm(dim=-1) < extent * (1 + 2 * 3**0.5 / (side - 1))
+            values = grid[chosen].reshape(-1)
+            values[within] = function(points[within])
+            grid[chosen] = values.reshape(planes, side, side)
         self.next_slice += 1
 
     def complete(self, field: DecomposedField) -> None:
