@@ -1,7 +1,7 @@
 """Where along a ray to look: cached coarse grids give a cheap opacity, samples are drawn from it.
 
 Symbols: t distance along the ray (unit frame, unit directions), 104 bins per ray (64 in the sphere, 40 beyond
-it, uniform in inverse distance), 33 drawn edges t_0 < ... < t_32 that bound 32 sections.
+it, uniform in inverse distance), 17 drawn edges t_0 < ... < t_16 that bound 16 sections.
 """
 
 from dataclasses import dataclass

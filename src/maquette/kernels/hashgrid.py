@@ -6,7 +6,7 @@ Symbols: N points x in [0, 1]^3, L levels of resolution r_l, tables of T entries
 Per level the point's cell has 8 corners; the value is their trilinear blend, the Jacobian its derivative.
 A level whose (r+1)^3 corners fit into T is stored densely, else hashed. Source: Mueller et al. 2022, Eq. 4.
 The Jacobian is a second output with its own hand-written adjoint, so losses on gradients need no second-order
-autograd. The kernels here take a point a thread, as GPUs like it; `hashgrid_cpu` has those for CPUs.
+autograd. The kernels here take a point a thread, for GPUs; `hashgrid_cpu` has those for CPUs.
 """
 
 from dataclasses import dataclass
