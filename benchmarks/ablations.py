@@ -22,12 +22,12 @@ from maquette.data.errors import InputError
 from maquette.data.images import read_mask
 from maquette.data.progress import say
 from maquette.data.workspace import Workspace
-from maquette.fields.config import FieldsConfig
+from maquette.fields.config import Baseline, FieldsConfig
 from maquette.fields.interface import KindName
 from maquette.fields.losses import LossTerm
 from maquette.fields.presets import NONE, preset
 from maquette.fields.stage import run as train_fields
-from maquette.scores.masks import iou
+from maquette.scores.masks import iou, mask_of_weight
 from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
 
@@ -88,16 +88,17 @@ def variants(kind: KindName) -> dict[str, Variant]:
             fields(sphere_scale=scale, sphere_offset=offset),
             f"{paper} (unperturbed: 0.920)",
         )
-    for name in ("sum", "min-sdf"):
-        rows[name] = Variant(f"composition {name}", fields(composition=name), "-")
+    for composition in ("sum", "min-sdf"):
+        rows[composition] = Variant(f"composition {composition}", fields(composition=composition), "-")
     rows["exposure"] = Variant("exposure per photo", fields(exposure="on"), "-")
     rows["coarse"] = Variant("the coarse masks alone", None, "0.672 to 0.900")
-    for name, what, paper in (
+    baselines: tuple[tuple[Baseline, str, str], ...] = (
         ("neus", "NeuS, no masks", "0.397 to 0.792"),
         ("neus-mask", "NeuS with the coarse masks", "0.623 to 0.861"),
         ("semantic", "SemanticNeRF with the coarse masks", "0.703 to 0.916"),
         ("dff", "DFF", "0.812 to 0.862"),
-    ):
+    )
+    for name, what, paper in baselines:
         rows[name] = Variant(what, preset(kind, name), paper)
     return rows
 
@@ -126,12 +127,12 @@ def linked(scene: Workspace, folder: Path) -> Workspace:
 
 
 def coarse_iou(scene: Workspace) -> float:
-    """Mean IoU of the coarse masks with the given ones; of learnt photos, since no others have one."""
+    """Mean IoU of learnt photos' coarse masks with the given ones, at their size; other photos have none."""
     found = []
     for view in load_capture(scene).learnt:
         if scene.given_mask(view.name).exists():
             truth, coarse = read_mask(scene.given_mask(view.name)), read_mask(scene.coarse_mask(view.name))
-            found.append(iou(coarse, truth) if coarse.shape == truth.shape else np.nan)
+            found.append(iou(mask_of_weight(coarse.astype(np.float32), *truth.shape[::-1]), truth))
     return float(np.mean(found)) if found else float("nan")
 
 

@@ -16,7 +16,7 @@ from maquette.fields.losses import (
 from maquette.fields.models import DecomposedField, FieldShapes, outline_directions
 from maquette.fields.outline import masks_hull, supports
 from maquette.fields.rays import NO_LABEL, RayBank, TrainingPhoto, camera_rays_unit
-from maquette.fields.sampling import CoarseGrids, Rays, bin_edges, draw_edges, sphere_span
+from maquette.fields.sampling import CoarseGrids, Rays, bin_edges, draw_edges, inverse_cdf, sphere_span
 from maquette.fields.sharpen import cut_in_band
 from maquette.fields.trace import trace
 from maquette.geometry.camera import Camera
@@ -205,6 +205,28 @@ def test_samples_gather_where_the_surface_is() -> None:
     aimed = hit & (torch.linalg.cross(rays.origins, rays.directions).norm(dim=-1) < 0.4)
     near_surface = ((radius - 0.6).abs() < 0.06).float().mean(-1)
     assert near_surface[aimed].median() > 0.5
+
+
+def test_places_drawn_from_a_density_have_equal_masses_between_them() -> None:
+    edges, mass = torch.tensor([[0.0, 1.0, 2.0, 4.0]]), torch.tensor([[1.0, 0.0, 3.0]])
+    found = inverse_cdf(edges, mass, 8)
+    torch.testing.assert_close(found, torch.tensor([[0.25, 0.75, *(2 + (torch.arange(6) + 0.5) / 3)]]))
+    jittered = inverse_cdf(edges, mass, 8, torch.Generator().manual_seed(0))
+    assert (jittered.diff() > 0).all() and not torch.equal(jittered, found)
+
+
+def test_caches_hold_the_fields_wherever_a_lookup_reaches() -> None:
+    field, grids = DecomposedField(SHAPES, 0), CoarseGrids(0.6, side=16, side_beyond=16)
+    grids.sdf.fill_(torch.nan)
+    grids.density.fill_(torch.nan)
+    grids.refresh(field, everything=True)
+    directions = normalize(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    for radius in (0.3, 0.9, 1.0):
+        assert torch.isfinite(grids.sdf_at(radius * directions)).all()
+    for radius in (0.5, 1.0, 200.0, 1e6):
+        assert torch.isfinite(grids.density_at(radius * directions)).all()
+    node = torch.linspace(-1, 1, 16)[[5, 8, 9]][None]
+    torch.testing.assert_close(grids.sdf_at(node), field.distance(node).detach())
 
 
 def test_a_gate_silences_the_foreground() -> None:

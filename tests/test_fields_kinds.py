@@ -124,8 +124,8 @@ def test_inside_the_sphere_the_background_sees_the_place_itself_and_far_places_t
     background = MlpBackground(SMALL, _generator())
     direction = normalize(torch.randn(5, 3, generator=_generator()), dim=-1)
     for radius, contracted in ((0.5, 0.5), (4.0, 2 - 1 / 4.0)):
-        density, _ = background(radius * direction, direction)
-        torch.testing.assert_close(density, background.density_contracted(contracted * direction))
+        density, _ = background(radius * direction[:, None], direction)
+        torch.testing.assert_close(density[:, 0], background.density_contracted(contracted * direction))
 
 
 def test_a_ray_has_64_and_4_times_16_and_64_samples_in_order() -> None:
@@ -149,6 +149,18 @@ def test_up_sampling_gathers_where_the_distance_changes_sign() -> None:
     sdf = rays.at(t).norm(dim=-1) - 0.5
     added = up_sample(rays, t, sdf, 16, 512.0)
     assert ((added - 2.5).abs() < 0.05).float().mean() > 0.9
+
+
+def test_caches_of_the_papers_samples_are_filled_when_all_of_them_is_asked_for() -> None:
+    field, sampler = DecomposedField(FieldShapes(sphere=0.5, mlp=SMALL), 0, "mlp"), NeusSamples(SMALL, 0.5)
+    before = sampler.grids.density.clone()
+    sampler.refresh(field)
+    assert torch.equal(sampler.grids.density, before)
+    sampler.refresh(field, everything=True)
+    axis = torch.linspace(-2, 2, len(before))
+    points = torch.cartesian_prod(axis[40:41], axis[20:60], axis[40:42])
+    found = sampler.grids.density[40, 20:60, 40:42].reshape(-1)
+    torch.testing.assert_close(found, field.density_contracted(points))
 
 
 def test_no_light_is_lost_or_made_by_either_sampler() -> None:

@@ -86,6 +86,16 @@ def test_split_is_foreground_within_the_sphere_and_background_beyond() -> None:
     assert traced.alpha_b[within].abs().max() == 0 and traced.alpha_f[~within].abs().max() == 0
 
 
+def test_split_has_no_background_within_the_sphere_for_caches_either() -> None:
+    field = DecomposedField(SHAPES, 0, composition="split")
+    points = 1.9 * torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) - 0.95
+    within = points.norm(dim=-1) < 1
+    with torch.no_grad():
+        density = field.density_contracted(points)
+        torch.testing.assert_close(density[~within], field.background.density_contracted(points)[~within])
+    assert density[within].abs().max() == 0 and density[~within].min() > 0
+
+
 def test_the_smaller_of_two_distances_is_the_scene() -> None:
     field, rays = DecomposedField(SHAPES, 0, composition="min-sdf"), _rays()
     assert field.surroundings is not None

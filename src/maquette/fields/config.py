@@ -67,7 +67,7 @@ class FieldsConfig:
     """Photos that a step's rays come from."""
     on_object: float = 0.75
     """Share of the rays that meet the object sphere."""
-    sections: int = 32
+    sections: int = 16
     """Sections a ray that see a network (hashgrid; the mlp's samples stand in its shapes)."""
     object_pixels: int = 320
     """Photos are shrunk until the object sphere is this wide; never enlarged."""

@@ -23,7 +23,7 @@ class Head(nn.Module):
 
     def __init__(self, name: HeadName, inputs: int, channels: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.name, self.channels = name, channels
+        self.name = name
         self.hidden, self.out = nn.Linear(inputs, HIDDEN), nn.Linear(HIDDEN, channels)
         for layer in (self.hidden, self.out):
             layer.weight.data = torch.randn(layer.weight.shape, generator=generator) / layer.in_features**0.5

@@ -58,9 +58,9 @@ class BackgroundNetwork(Protocol):
     feature_width: int
 
     def __call__(
-        self, points: Float[Tensor, "point 3"], directions: Float[Tensor, "point 3"]
-    ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
-        """Density per unit length and sRGB colour."""
+        self, points: Float[Tensor, "ray sample 3"], directions: Float[Tensor, "ray 3"]
+    ) -> tuple[Float[Tensor, "ray sample"], Float[Tensor, "ray sample 3"]]:
+        """Density per unit length and sRGB colour of samples of rays with these unit directions."""
         ...
 
     def density_contracted(self, contracted: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:

@@ -143,13 +143,14 @@ class MlpBackground(nn.Module):
         self.feature_width = shapes.width
 
     def forward(
-        self, points: Float[Tensor, "point 3"], directions: Float[Tensor, "point 3"]
-    ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
+        self, points: Float[Tensor, "ray sample 3"], directions: Float[Tensor, "ray 3"]
+    ) -> tuple[Float[Tensor, "ray sample"], Float[Tensor, "ray sample 3"]]:
         """Density and sRGB colour."""
-        hidden = self.features(points)
-        code = encode_frequencies(directions, DIRECTION_BANDS)
+        hidden = self.features(points.flatten(0, 1))
+        code = encode_frequencies(directions, DIRECTION_BANDS).repeat_interleave(points.shape[1], 0)
         colour = self.colour_net(torch.cat([self.feature_out(hidden), code], -1))
-        return F.softplus(self.density_out(hidden)[:, 0]), torch.sigmoid(colour)
+        density = F.softplus(self.density_out(hidden)[:, 0])
+        return density.reshape(points.shape[:2]), torch.sigmoid(colour).reshape(points.shape)
 
     def features(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point feature"]:
         """The trunk's last layer."""

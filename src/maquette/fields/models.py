@@ -56,7 +56,7 @@ class Foreground(nn.Module):
 
     def sdf(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """Signed distance alone."""
-        hidden = _softplus(self.hidden(torch.cat([self.grid(points), points], -1)))
+        hidden = _softplus(self._before(self.grid(points), points))
         return F.linear(hidden, self.out.weight[:1], self.out.bias[:1])[:, 0] + self._outline(points)[0]
 
     def geometry(
@@ -64,14 +64,22 @@ class Foreground(nn.Module):
     ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"], Float[Tensor, "point feature"]]:
         """Signed distance, its gradient (explicit, so losses on it need first-order autograd only), features."""
         value, jacobian = self.grid.with_jacobian(points)
-        before = self.hidden(torch.cat([value, points], -1))
+        before = self._before(value, points)
         out = self.out(_softplus(before))
         slope = torch.sigmoid(100.0 * before) * self.out.weight[0]
-        by_input = slope @ self.hidden.weight
-        grid_features = value.shape[1]
-        gradient = torch.einsum("pdf,pf->pd", jacobian, by_input[:, :grid_features]) + by_input[:, grid_features:]
+        # Numbers run along the points, as the encoding's do on a CPU.
+        by_value, by_point = (self.hidden.weight.T @ slope.T).split([value.shape[1], 3])
+        gradient = (jacobian.permute(1, 2, 0) * by_value).sum(1) + by_point
         start, start_slope = self._outline(points)
-        return out[:, 0] + start, gradient + start_slope, out[:, 1:]
+        return out[:, 0] + start, gradient.T + start_slope, out[:, 1:]
+
+    def _before(
+        self, value: Float[Tensor, "point feature"], points: Float[Tensor, "point 3"]
+    ) -> Float[Tensor, "point hidden"]:
+        """The hidden layer before its activation; its two inputs are not joined, which would copy them."""
+        weight = self.hidden.weight
+        start = torch.addmm(self.hidden.bias, points, weight[:, value.shape[1] :].T)
+        return torch.addmm(start, value, weight[:, : value.shape[1]].T)
 
     def start_from(self, directions: Float[Tensor, "direction 3"], supports: Float[Tensor, "direction"]) -> None:
         """Start from the convex body {x : u_i.x <= h_i}."""
@@ -85,9 +93,13 @@ class Foreground(nn.Module):
         self.supports[-2] = -plane[3]
 
     def _outline(self, points: Float[Tensor, "point 3"]) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
-        """s_0 and its gradient."""
-        beyond = (points @ self.directions.T - self.supports) / ROUNDING
-        return ROUNDING * torch.logsumexp(beyond, -1), torch.softmax(beyond, -1) @ self.directions
+        """s_0 and its gradient: logsumexp and softmax of one and the same exponentials."""
+        shares = torch.addmm(-self.supports / ROUNDING, points, self.directions.T, alpha=1 / ROUNDING)
+        largest = shares.amax(-1, keepdim=True)
+        shares.sub_(largest).exp_()
+        total = shares.sum(-1, keepdim=True)
+        start = ROUNDING * (largest + total.log())[:, 0]
+        return start, shares @ self.directions / total
 
     def colour(
         self,
@@ -147,12 +159,16 @@ class Background(nn.Module):
         return self._activate(self.trunk(self.grid(contracted))[:, 0])
 
     def forward(
-        self, points: Float[Tensor, "point 3"], directions: Float[Tensor, "point 3"]
-    ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
-        """Density and sRGB colour."""
-        out = self.trunk(self.grid(contract(points)))
-        colour = self.colour_net(torch.cat([out[:, 1:], spherical_harmonics(directions)], -1))
-        return self._activate(out[:, 0]), torch.sigmoid(colour)
+        self, points: Float[Tensor, "ray sample 3"], directions: Float[Tensor, "ray 3"]
+    ) -> tuple[Float[Tensor, "ray sample"], Float[Tensor, "ray sample 3"]]:
+        """Density and sRGB colour; what the direction adds to the colour's first layer is asked once a ray."""
+        out = self.trunk(self.grid(contract(points.flatten(0, 1)))).unflatten(0, points.shape[:2])
+        first = self.colour_net[0]
+        assert isinstance(first, nn.Linear)
+        weight, bias = first.weight, first.bias
+        by_ray = F.linear(spherical_harmonics(directions), weight[:, FEATURES:], bias)
+        hidden = F.linear(out[..., 1:], weight[:, :FEATURES]) + by_ray[:, None]
+        return self._activate(out[..., 0]), torch.sigmoid(self.colour_net[1:](hidden))
 
     def features(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point feature"]:
         """What the colour is made of, without the direction."""
@@ -163,7 +179,7 @@ class Background(nn.Module):
         _open_levels(self.grid, first, progress)
 
     @staticmethod
-    def _activate(raw: Float[Tensor, "point"]) -> Float[Tensor, "point"]:
+    def _activate(raw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return F.softplus(raw * 5.0 - 1.0)
 
 
@@ -217,11 +233,16 @@ class DecomposedField(nn.Module):
         return 0.02 * (1 - torch.where(own, share, 0.0)).clamp(-1, 1)
 
     def density_contracted(self, contracted: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
-        """The background's density at contracted points; that of a second distance is its logistic's."""
+        """The background's density at contracted points; that of a second distance is its logistic's.
+
+        With `split` there is no background within the sphere: nothing has taught its network there.
+        """
         density = self.background.density_contracted(contracted)
+        inside = contracted.norm(dim=-1) < 1
+        if self.composition == "split":
+            return density.masked_fill(inside, 0.0)
         if self.surroundings is None:
             return density
-        inside = contracted.norm(dim=-1) < 1
         return density.masked_scatter(inside, 80 * torch.sigmoid(-80 * self.surroundings.sdf(contracted[inside])))
 
 

@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from maquette.fields.composition import transmittance
+from maquette.fields.composition import neus_alpha, transmittance
 from maquette.fields.mlp import MlpShapes
 from maquette.fields.models import DecomposedField
-from maquette.fields.sampling import CoarseGrids, Rays
+from maquette.fields.sampling import CoarseGrids, Rays, inverse_cdf
 
 ROUNDS = 4
 
 
 class NeusSamples(nn.Module):
-    """The published sampler. Its cached grids are filled once, at the end, for what asks after the training."""
+    """The published sampler. Its cached grids are filled for what renders: now and then, and at the end."""
 
     def __init__(self, shapes: MlpShapes, sphere: float) -> None:
         super().__init__()
@@ -27,7 +27,9 @@ class NeusSamples(nn.Module):
         self.sky = False
 
     def refresh(self, field: DecomposedField, everything: bool = False) -> None:
-        """Nothing is cached while training."""
+        """Nothing is cached while training, unless `everything` is asked for: then it is for rendering."""
+        if everything:
+            self.complete(field)
 
     def complete(self, field: DecomposedField) -> None:
         """Fill the caches."""
@@ -77,26 +79,8 @@ def up_sample(
     before = torch.cat([torch.zeros_like(slope[:, :1]), slope[:, :-1]], -1)
     slope = torch.minimum(before, slope).clamp(-1e3, 0.0) * inside
     middle = 0.5 * (sdf[:, 1:] + sdf[:, :-1])
-    enters = torch.sigmoid(inv_s * (middle - slope * delta * 0.5))
-    leaves = torch.sigmoid(inv_s * (middle + slope * delta * 0.5))
-    alpha = (enters - leaves + 1e-5) / (enters + 1e-5)
-    return _quantiles(t, transmittance(alpha) * alpha, count)
-
-
-def _quantiles(
-    edges: Float[Tensor, "ray n"], weights: Float[Tensor, "ray section"], count: int
-) -> Float[Tensor, "ray count"]:
-    """Middle quantiles of a piecewise constant distribution."""
-    pdf = weights + 1e-5
-    cdf = torch.cumsum(pdf / pdf.sum(-1, keepdim=True), -1)
-    cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], -1)
-    u = torch.linspace(0.5 / count, 1 - 0.5 / count, count).expand(len(edges), count).contiguous()
-    found = torch.searchsorted(cdf, u, right=True)
-    below, above = (found - 1).clamp(min=0), found.clamp(max=edges.shape[1] - 1)
-    c0, c1 = cdf.gather(1, below), cdf.gather(1, above)
-    t0, t1 = edges.gather(1, below), edges.gather(1, above)
-    width = torch.where(c1 - c0 < 1e-5, 1.0, c1 - c0)
-    return t0 + (u - c0) / width * (t1 - t0)
+    alpha = neus_alpha(middle, slope, delta, inv_s, anneal=1.0)
+    return inverse_cdf(t, transmittance(alpha) * alpha + 1e-5, count)
 
 
 def _beyond(

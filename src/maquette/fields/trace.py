@@ -113,8 +113,8 @@ def trace(
     directions = rays.directions[:, None].expand_as(points)
     shape = middles.shape
 
-    density, colour_b = field.background(points.reshape(-1, 3), directions.reshape(-1, 3))
-    alpha_b = density_alpha(density.reshape(shape), delta)
+    density, colour_b = field.background(points, rays.directions)
+    alpha_b = density_alpha(density, delta)
     inside = points.norm(dim=-1) < 1
     if grids.sky:
         # Whatever light is left after the last section comes from there, as from a sky.
@@ -126,7 +126,6 @@ def trace(
         inside = inside & (lookup(gate, points) > 0.5)
     if floor is not None:
         inside = inside & (points @ floor[:3] + floor[3] > 0)
-    colour_b = colour_b.reshape(*shape, 3)
     if field.head is not None:
         return _traced_by_head(field.head, field, rays, points, inside, alpha_b, colour_b, middles)
     p, d = points[inside], directions[inside]

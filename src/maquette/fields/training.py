@@ -90,7 +90,7 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
         field.background.open_levels(request.first_levels, progress)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * kind.rate(progress, request.final_rate)
-        grids.refresh(field, everything=step % 500 == 0)
+        grids.refresh(field, everything=step % 500 == 0 or step in sharpenings)
         if step in sharpenings:
             bank.use_masks(sharpened(sharpenings.index(step)))
         batch = bank.draw(rng, request.rays, request.photos, request.on_object)

@@ -1,12 +1,12 @@
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false, reportIndexIssue=false, reportArgumentType=false
-# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 """Multiresolution hash grid with its spatial Jacobian: Warp kernels and the plain torch twin.
 
 Symbols: N points x in [0, 1]^3, L levels of resolution r_l, tables of T entries with 2 features each.
 Per level the point's cell has 8 corners; the value is their trilinear blend, the Jacobian its derivative.
 A level whose (r+1)^3 corners fit into T is stored densely, else hashed. Source: Mueller et al. 2022, Eq. 4.
 The Jacobian is a second output with its own hand-written adjoint, so losses on gradients need no second-order
-autograd. On the CPU the forward splits by points and the backward by levels: no two threads share a table row.
+autograd. The kernels here take a point a thread, for GPUs; `hashgrid_cpu` has those for CPUs.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start
+from maquette.kernels import hashgrid_cpu as on_cpu
+from maquette.kernels.launch import in_parallel, start, threads
 
 PRIMES = (1, 2654435761, 805459861)
 _PRIME_Y = wp.constant(wp.uint32(PRIMES[1]))
@@ -53,7 +54,6 @@ def _row(x: int, y: int, z: int, resolution: int, table: int):
 
 @wp.kernel(enable_backward=False)
 def _forward(
-    first: int,
     levels: int,
     points: wp.array(dtype=wp.vec3),  # type: ignore[valid-type]
     resolutions: wp.array(dtype=int),  # type: ignore[valid-type]
@@ -62,7 +62,7 @@ def _forward(
     jacobian: wp.array3d(dtype=wp.vec2),  # type: ignore[valid-type]
     with_jacobian: int,
 ):
-    n = first + wp.tid()
+    n = wp.tid()
     p = points[n]
     table = tables.shape[1]
     for level in range(levels):
@@ -102,8 +102,6 @@ def _forward(
 
 @wp.kernel(enable_backward=False)
 def _backward(
-    first: int,
-    level: int,
     points: wp.array(dtype=wp.vec3),  # type: ignore[valid-type]
     resolutions: wp.array(dtype=int),  # type: ignore[valid-type]
     grad_value: wp.array2d(dtype=wp.vec2),  # type: ignore[valid-type]
@@ -111,7 +109,7 @@ def _backward(
     with_jacobian: int,
     grad_tables: wp.array2d(dtype=wp.vec2),  # type: ignore[valid-type]
 ):
-    n = first + wp.tid()
+    level, n = wp.tid()
     p = points[n]
     table = grad_tables.shape[1]
     resolution = resolutions[level]
@@ -147,54 +145,108 @@ def _backward(
         wp.atomic_add(grad_tables, level, _row(ix + bx, iy + by, iz + bz, resolution, table), push)
 
 
-def _as_vec2(tensor: Tensor) -> wp.array:
-    return wp.from_torch(tensor.unflatten(-1, (-1, 2)), dtype=wp.vec2)
-
-
 class _HashGrid(torch.autograd.Function):
     @staticmethod
     def forward(ctx, points, tables, resolutions, levels, with_jacobian):
-        start(__name__)
         count, features = len(points), 2 * tables.shape[0]
         points = points.contiguous()
-        new = torch.zeros if levels < tables.shape[0] else torch.empty
-        value = new(count, features, device=points.device)
-        jacobian = new(count if with_jacobian else 1, 3, features, device=points.device)
+        value = _new((count, features), levels < tables.shape[0], points.device)
+        jacobian = _new((count if with_jacobian else 0, 3, features), levels < tables.shape[0], points.device)
         ctx.save_for_backward(points, resolutions)
         ctx.shape, ctx.levels, ctx.with_jacobian = tables.shape, levels, with_jacobian
-        arrays = [
-            wp.from_torch(points, dtype=wp.vec3),
-            wp.from_torch(resolutions),
-            wp.from_torch(tables.detach(), dtype=wp.vec2),
-            _as_vec2(value),
-            _as_vec2(jacobian),
-            int(with_jacobian),
-        ]
-        where = wp.device_from_torch(points.device)
-        in_parallel(
-            lambda a=a, b=b: wp.launch(_forward, b - a, [a, levels, *arrays], device=where)
-            for a, b in slices(count, points.device)
-        )
+        fill = _fill_on_cpu if points.device.type == "cpu" else _fill_by_point
+        fill(points, tables.detach(), resolutions, levels, value, jacobian, with_jacobian)
         return value, jacobian
 
     @staticmethod
     def backward(ctx, grad_value, grad_jacobian):
         points, resolutions = ctx.saved_tensors
         grad_tables = torch.zeros(ctx.shape, device=points.device)
-        arrays = [
-            wp.from_torch(points, dtype=wp.vec3),
-            wp.from_torch(resolutions),
-            _as_vec2(grad_value.contiguous()),
-            _as_vec2(grad_jacobian.contiguous()),
-            int(ctx.with_jacobian),
-            wp.from_torch(grad_tables, dtype=wp.vec2),
-        ]
-        where = wp.device_from_torch(points.device)
-        in_parallel(
-            lambda level=level: wp.launch(_backward, len(points), [0, level, *arrays], device=where)
-            for level in reversed(range(ctx.levels))
-        )
+        push = _push_on_cpu if points.device.type == "cpu" else _push_by_point
+        push(points, resolutions, ctx.levels, grad_value, grad_jacobian, ctx.with_jacobian, grad_tables)
         return None, grad_tables, None, None, None
+
+
+def _new(shape: tuple[int, ...], zero: bool, device: torch.device) -> Tensor:
+    """An output; on a CPU its memory runs along the points, as the kernels there write it."""
+    make = torch.zeros if zero else torch.empty
+    if device.type != "cpu":
+        return make(shape, device=device)
+    return make(shape[::-1]).permute(*reversed(range(len(shape))))
+
+
+def _fill_by_point(points, tables, resolutions, levels, value, jacobian, with_jacobian) -> None:
+    """Write `value` and `jacobian`, a thread a point: for GPUs."""
+    start(__name__)
+    arrays = [
+        wp.from_torch(points, dtype=wp.vec3),
+        wp.from_torch(resolutions),
+        wp.from_torch(tables, dtype=wp.vec2),
+        _as_vec2(value),
+        _as_vec2(jacobian),
+        int(with_jacobian),
+    ]
+    wp.launch(_forward, len(points), [levels, *arrays], device=wp.device_from_torch(points.device))
+
+
+def _push_by_point(points, resolutions, levels, grad_value, grad_jacobian, with_jacobian, grad_tables) -> None:
+    """Add to `grad_tables`, a thread a point and level: for GPUs, where additions are atomic."""
+    start(__name__)
+    arrays = [
+        wp.from_torch(points, dtype=wp.vec3),
+        wp.from_torch(resolutions),
+        _as_vec2(grad_value.contiguous()),
+        _as_vec2(grad_jacobian.contiguous()),
+        int(with_jacobian),
+        wp.from_torch(grad_tables, dtype=wp.vec2),
+    ]
+    wp.launch(_backward, (levels, len(points)), arrays, device=wp.device_from_torch(points.device))
+
+
+def _fill_on_cpu(points, tables, resolutions, levels, value, jacobian, with_jacobian) -> None:
+    """As `_fill_by_point`. Each thread takes every so-many-th level; with more threads, of a part of the points."""
+    start(on_cpu.__name__)
+    rows, count, each = tables.shape[1], len(points), threads()
+    parts = max(1, min(2 * each // levels, count // 4096))
+    arrays = [
+        wp.from_torch(a) for a in (resolutions, points.view(-1), tables.view(-1), _flat(value), _flat(jacobian))
+    ]
+    shape = [levels, parts, count, rows]
+    in_parallel(
+        lambda k=k: wp.launch(
+            on_cpu.forward,
+            len(range(k, levels * parts, each)),
+            [k, each, *shape, *arrays, int(with_jacobian)],
+            device="cpu",
+        )
+        for k in range(min(each, levels * parts))
+    )
+
+
+def _push_on_cpu(points, resolutions, levels, grad_value, grad_jacobian, with_jacobian, grad_tables) -> None:
+    """As `_push_by_point`. A level's rows belong to one thread, so that nothing need be atomic."""
+    start(on_cpu.__name__)
+    rows, each = grad_tables.shape[1], threads()
+    arrays = [wp.from_torch(a) for a in (resolutions, points.view(-1), grad_value, grad_jacobian)]
+    table = wp.from_torch(grad_tables.view(-1))
+    in_parallel(
+        lambda k=k: wp.launch(
+            on_cpu.backward,
+            len(range(k, levels, each)),
+            [k, each, len(points), rows, *arrays, int(with_jacobian), table],
+            device="cpu",
+        )
+        for k in range(min(each, levels))
+    )
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """The memory of an output of `_new` on a CPU."""
+    return tensor.permute(*reversed(range(tensor.ndim))).view(-1)
+
+
+def _as_vec2(tensor: Tensor) -> wp.array:
+    return wp.from_torch(tensor.unflatten(-1, (-1, 2)), dtype=wp.vec2)
 
 
 def encode(
