@@ -17,6 +17,8 @@ class Appearance:
     """Strength of a highlight, in half of the views."""
     shadow: float = 0.35
     """Share of the views in which an edge of shadow falls across the object."""
+    ground_shadow: float = 0.4
+    """Share of the views in which the object's own soft shadow lies on what is behind it."""
     exposure: float = 0.5
     """Stops, one standard deviation."""
     white_balance: float = 0.07
