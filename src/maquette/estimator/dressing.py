@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from maquette.estimator.appearance import Appearance, photograph, shade
-from maquette.estimator.occluders import Occlusion, Props, hide, shadowed
+from maquette.estimator.occluders import Occlusion, Props, hide, pasted, shadowed
 from maquette.estimator.pictures import Picture, cut_patch
 from maquette.estimator.sprites import Sprite, sprite_of
 from maquette.estimator.viewpoints import CropViews
@@ -46,7 +46,7 @@ def dress(
     if rng.random() < dressing.appearance.ground_shadow:
         box = pool.views.box[view_idx]
         behind = shadowed(behind, mask.astype(np.uint8) * 255, float((box[2:] - box[:2]).max()), rng)
-    image = np.where(mask[..., None], _shaded(pool, view_idx, dressing.appearance, rng), behind)
+    image = pasted(_shaded(pool, view_idx, dressing.appearance, rng), mask, behind)
     props = Props(dressing.pictures, dressing.sprites, _itself(pool, dressing, rng))
     image, visible = hide(image, mask, pool.views.box[view_idx], dressing.occlusion, props, rng)
     return taken(image, pool.views.photo_side[view_idx], dressing.appearance, rng), visible
@@ -72,9 +72,15 @@ def replaced(
 
 
 def _shaded(pool: Pool, view_idx: int, look: Appearance, rng: np.random.Generator) -> Image:
-    eye = pool.views.eyes_obj[view_idx]
-    colour, normal = pool.buffers.colour[view_idx].numpy(), pool.buffers.normal[view_idx].numpy()
-    return shade(colour, normal, eye / np.linalg.norm(eye), look, rng)
+    """The rendered view in a new light; only the object's window is worked on."""
+    eye, mask = pool.views.eyes_obj[view_idx], pool.buffers.mask[view_idx].numpy()
+    x, y, width, height = cv2.boundingRect(mask)
+    window = np.s_[y : y + height, x : x + width]
+    picture = np.zeros((*mask.shape, 3), np.uint8)
+    if width:
+        colour, normal = (part[view_idx].numpy()[window] for part in (pool.buffers.colour, pool.buffers.normal))
+        picture[window] = shade(colour, normal, eye / np.linalg.norm(eye), look, rng)
+    return picture
 
 
 def _itself(pool: Pool, dressing: Dressing, rng: np.random.Generator) -> Sprite | None:
