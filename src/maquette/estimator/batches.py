@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -13,8 +13,11 @@ from torch import Tensor
 
 from maquette.estimator.dressing import Dressing, Pool, dress
 from maquette.estimator.viewpoints import CropViews, ViewRange, draw_views
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import Matrix4
 from maquette.kernels.cropviews import CropViewRenderer, PixelBuffers
 from maquette.render.mesh import Mesh, MeshRenderer
+from maquette.render.views import render_view
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Crop:
     visible: Bool[np.ndarray, "size size"]
 
 
+@runtime_checkable
 class Radiance(Protocol):
     """A radiance field over the object; obj frame."""
 
@@ -101,6 +105,10 @@ class Scene:
 
     def draw_pool(self, count: int, size: int, views: ViewRange, rng: np.random.Generator) -> Pool:
         return self.render(draw_views(self.hull, self.diameter, views, count, size, rng))
+
+    def silhouette(self, camera: Camera, cam_from_obj: Matrix4) -> Bool[np.ndarray, "height width"]:
+        """Where a camera sees the mesh whose coordinates are learnt."""
+        return render_view(self._rays, camera, cam_from_obj).mask.numpy()
 
     def points_at(
         self, views: CropViews, view_idx: Int[np.ndarray, "view"], pixel_idx: Int[np.ndarray, "view pixel"]

@@ -2,8 +2,8 @@
 
 Source: NeuSurfEmb's fork of SurfEmb. The piece's box has U(0.2, 0.7) of the area of the object's and an aspect from
 1:5 to 5:1; it stands in one of the four corners or, moved at random, at one of the four borders, each as likely.
-Deviates: pieces come from whatever cut-outs there are (PASCAL VOC's where its folder is given); a corner gets a whole
-piece, not the piece's own corner; where the drawn box is longer than the object's, it is cut to that.
+Deviates: pieces come from whatever cut-outs there are (PASCAL VOC's where its folder is given); a corner gets a
+whole piece, not the piece's own corner; where the drawn box is longer than the object's, it is cut to that.
 """
 
 import numpy as np
@@ -38,4 +38,4 @@ def paste_as_published(
     covered = window[..., 3] >= 128
     # Opaque, with hard edges: colours are divided by the coverage they were multiplied by.
     solid = window[..., :3] * (255 / np.maximum(window[..., 3:], 1).astype(np.float32))
-    return np.where(covered[..., None], np.minimum(solid, 255).astype(np.uint8), image), covered
+    return np.where(covered[..., None], np.minimum(np.rint(solid), 255).astype(np.uint8), image), covered

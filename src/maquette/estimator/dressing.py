@@ -63,10 +63,8 @@ def taken(image: Image, photo_side: float, look: Appearance, rng: np.random.Gene
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def replaced(
-    image: Image, share: Float[np.ndarray, "size size"], behind: Image
-) -> Image:
-    """What is not of the object gives way to `behind`: no pixel counts that is not mostly (`share`) the object's."""
+def replaced(image: Image, share: Float[np.ndarray, "size size"], behind: Image) -> Image:
+    """What is not of the object gives way to `behind`: no pixel counts that is not mostly (`share`) its own."""
     alpha = np.clip(2 * share - 1, 0, 1)[..., None]
     return (image * alpha + behind * (1 - alpha)).astype(np.uint8)
 

@@ -17,7 +17,7 @@ LOW, HIGH = (-0.115, -0.17, -0.105), (0.115, 0.15, 0.06)
 
 
 def make_hand(rng: np.random.Generator, spacing: float = 0.004) -> Mesh:
-    """A hand in metres with colours at its vertices; palm in the plane z = 0, fingers towards y, bent towards -z."""
+    """A hand in metres with colours at its vertices; palm in the plane z = 0, fingers along y, bent towards -z."""
     bend = rng.uniform(0.1, 1.2)
     paths = [_finger(x, length, bend * rng.uniform(0.7, 1.3), rng) for x, length in FINGERS]
     thumb = [(0.035, -0.02, 0.0), (0.065, 0.01, -0.015), (0.07, 0.04, -0.015 - 0.035 * bend)]

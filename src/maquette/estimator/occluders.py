@@ -1,7 +1,7 @@
 """Things in front of the object, and the photo's border.
 
-`ours`: solids, hands and cut-outs of photos (`sprites`), plain outlines filled with a piece of a picture, the object
-itself from another side, each lit for itself and some with a shadow; and photos that end within the object.
+`ours`: solids, hands and cut-outs of photos (`sprites`), plain outlines filled with a piece of a picture, the
+object itself from another side, each lit for itself and some with a shadow; and photos that end within the object.
 `published`: as in NeuSurfEmb's cut-and-paste (`cutpaste`). `none`: nothing is ever in front.
 """
 
@@ -109,9 +109,10 @@ def _stand(
 
 def over(image: Image, window: Window, light: Float[np.ndarray, "3"]) -> Image:
     """A placed sprite over an image, its colours times `light`."""
-    behind = cv2.cvtColor(255 - window[..., 3], cv2.COLOR_GRAY2RGB)
-    lit = cv2.multiply(window[..., :3], (*(float(gain) for gain in light), 0.0))
-    return np.asarray(cv2.add(cv2.multiply(image, behind, scale=1 / 255), lit), dtype=np.uint8)
+    behind = cv2.multiply(image, cv2.cvtColor(255 - window[..., 3], cv2.COLOR_GRAY2RGB), scale=1 / 255)
+    gains = np.append(light, 0.0).astype(np.float64)
+    lit = cv2.multiply(window[..., :3], gains)
+    return np.asarray(cv2.add(behind, lit), dtype=np.uint8)
 
 
 def shadowed(

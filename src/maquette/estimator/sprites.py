@@ -5,14 +5,15 @@ the edges that a graph-based segmentation finds (Felzenszwalb and Huttenlocher 2
 are premultiplied by the outline's coverage, so that they can be turned and resized without a dark rim.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
-from scipy.ndimage import find_objects, label
+from scipy.ndimage import find_objects
+from skimage.measure import label as components
 from skimage.segmentation import felzenszwalb
 
 from maquette.data.errors import InputError
@@ -23,10 +24,10 @@ from maquette.estimator.pictures import Picture
 from maquette.estimator.viewpoints import CropViews
 from maquette.kernels.cropviews import PixelBuffers
 from maquette.render.mesh import Mesh
-from maquette.studio.objects import ball, book, bottle, box, can, cup, thin
+from maquette.studio.objects import Thing, ball, book, bottle, box, can, cup, thin
 
 # Premultiplied sRGB and coverage, its box tight.
-Sprite = UInt8[np.ndarray, "height width 4"]
+Sprite = UInt8[np.ndarray, "_ _ 4"]
 Window = UInt8[np.ndarray, "size size 4"]
 # Views of a mesh from all around, as crops.
 Look = Callable[[Mesh, int], tuple[CropViews, PixelBuffers]]
@@ -36,12 +37,17 @@ LONGEST = 128
 SMALLEST = 16
 
 
-def make_sprites(pictures: list[Picture], look: Look, views: int, rng: np.random.Generator) -> list[Sprite]:
-    """Solids, hands and cut-outs, about a third each: `views` of every solid, as many sprites of each other kind."""
-    things = [make(rng, SPACING).mesh for make in SOLIDS]
-    hands = [make_hand(rng) for _ in SOLIDS]
-    rendered = [sprite for mesh in (*things, *hands) for sprite in _renders(look, mesh, views, rng)]
-    return rendered + cut_outs(pictures, len(SOLIDS) * views, rng)
+def make_sprites(
+    pictures: list[Picture],
+    look: Look,
+    views: int,
+    rng: np.random.Generator,
+    solids: Sequence[Callable[[np.random.Generator, float], Thing]] = SOLIDS,
+) -> list[Sprite]:
+    """Solids, hands and cut-outs, a third each: `views` of every solid, and as many of the other kinds."""
+    meshes = [make(rng, SPACING).mesh for make in solids] + [make_hand(rng) for _ in solids]
+    rendered = [sprite for mesh in meshes for sprite in _renders(look, mesh, views, rng)]
+    return rendered + cut_outs(pictures, len(solids) * views, rng)
 
 
 def sprite_of(colour: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]) -> Sprite | None:
@@ -138,12 +144,15 @@ def _voc(path: Path) -> list[Sprite]:
     # A palette image: its values are the objects' numbers.
     objects = np.asarray(Image.open(path))
     if objects.shape != photo.shape[:2]:
-        raise InputError(f"{path} is {objects.shape}, its photo {photo.shape[:2]}: expected masks of the photos' size")
+        raise InputError(
+            f"{path} is {objects.shape}, its photo {photo.shape[:2]}: expected masks of the photos' size"
+        )
     sprites = []
     for number in np.setdiff1d(np.unique(objects), [0, 255]):
-        parts, _ = label(objects == number)
+        parts = components(objects == number, connectivity=2)
         for index, window in enumerate(find_objects(parts), start=1):
-            if min(part.stop - part.start for part in window) >= 50:
+            sides = [part.stop - part.start for part in window]
+            if min(sides) >= 50:
                 sprite = sprite_of(photo[window], parts[window] == index)
                 sprites += [] if sprite is None else [sprite]
     return sprites

@@ -19,13 +19,24 @@ from maquette.data.progress import Stopwatch, say
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace, begin_stage
 from maquette.estimator.appearance import Appearance
-from maquette.estimator.batches import Dressing, Scene, surface_colours
-from maquette.estimator.feeder import BatchMaker, Feeder
+from maquette.estimator.batches import Scene, surface_colours
+from maquette.estimator.dressing import Dressing
+from maquette.estimator.feeder import BatchMaker, Feeder, Mixed
 from maquette.estimator.meshes import Unit, read_mesh
 from maquette.estimator.model import Estimator, EstimatorRecord, build_estimator, sample_surface, save_estimator
 from maquette.estimator.networks import CROP_MULTIPLE, CorrespondenceNet, KeyNet, NetworkShape
 from maquette.estimator.occluders import Occlusion
 from maquette.estimator.pictures import load_pictures, make_pictures
+from maquette.estimator.sources import (
+    SourceConfig,
+    check_sources,
+    open_scene,
+    open_sources,
+    open_sprites,
+    source_inputs,
+    with_camera,
+    write_bop,
+)
 from maquette.estimator.training import (
     Metrics,
     Surface,
@@ -92,6 +103,7 @@ class EstimatorConfig:
     views: ViewRange = field(default_factory=ViewRange)
     appearance: Appearance = field(default_factory=Appearance)
     occlusion: Occlusion = field(default_factory=Occlusion)
+    sources: SourceConfig = field(default_factory=SourceConfig)
     seed: int = 0
 
 
@@ -120,14 +132,18 @@ def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False)
         validation = read_record(stage.final / "validation.json", Validation)
         return EstimatorResult(stage.final, validation, _last_step(stage.final), 0.0)
     rng = np.random.default_rng([request.seed, 1])
-    scene = Scene(mesh, request.crop)
+    own_asset = request.mesh is None
+    scene = open_scene(workspace, request.sources, mesh, own_asset, request.crop)
     photos = load_pictures(request.backgrounds) if request.backgrounds else []
     pictures = photos + make_pictures(
-        max(request.pictures // 3, request.pictures - len(photos)), surface_colours(scene.mesh, rng), rng
+        max(request.pictures // 3, request.pictures - len(photos)), surface_colours(scene.looks, rng), rng
     )
-    dressing = Dressing(request.appearance, request.occlusion, pictures, request.hidden_weight)
+    sprites = open_sprites(request.occlusion, photos or pictures, rng)
+    dressing = Dressing(request.appearance, request.occlusion, pictures, request.hidden_weight, sprites)
+    others = open_sources(workspace, request.sources, scene, views, own_asset, request.crop, request.batch, rng)
+    write_bop(stage.partial / "bop", request.sources, scene, views, dressing, request.crop, metric)
     record = _record(scene, request, metric)
-    trained = _train(scene, views, dressing, record, request, stage.partial)
+    trained = _train(scene, views, dressing, record, request, stage.partial, others.mixed)
     record = replace(record, bfloat16=trained.bfloat16)
     save_estimator(stage.partial, record, trained.network, trained.keys, scene.mesh)
     estimator = build_estimator(record, trained.network, trained.keys, scene.mesh)
@@ -171,6 +187,7 @@ def _train(
     record: EstimatorRecord,
     request: EstimatorConfig,
     folder: Path,
+    others: tuple[Mixed, ...],
 ) -> _Trained:
     watch = Stopwatch()
     torch.manual_seed(request.seed)
@@ -203,7 +220,7 @@ def _train(
     def size_of(batch_idx: int) -> int:
         return _size_at(request, _progress(request, batch_idx, before + watch.seconds))
 
-    maker = BatchMaker(scene, views, dressing, request.batch, request.pixels, request.reuse, request.seed)
+    maker = BatchMaker(scene, views, dressing, request.batch, request.pixels, request.reuse, request.seed, others)
     saved = 0.0
     with Feeder(maker, size_of, step) as feeder:
         while (progress := _progress(request, step, before + watch.seconds)) < 1:
@@ -213,8 +230,8 @@ def _train(
             asked = watch.seconds
             batch = feeder.next_batch().to(device)
             waited = watch.seconds - asked
-            right, others = surface.normalised(batch.points_obj), surface.draw(request.negatives, generator)
-            terms = loss_terms(network, keys, batch, right, others, bfloat16)
+            right, wrong = surface.normalised(batch.points_obj), surface.draw(request.negatives, generator)
+            terms = loss_terms(network, keys, batch, right, wrong, bfloat16)
             stop_at_nan(terms, step)
             optimizer.zero_grad(set_to_none=True)
             (terms["nce"] + request.mask_weight * (terms["mask"] + terms["visible"])).backward()
@@ -245,6 +262,7 @@ def _size_at(request: EstimatorConfig, progress: float) -> int:
 
 
 def _check(request: EstimatorConfig) -> None:
+    check_sources(request.sources)
     sizes = [request.crop, *(size for _, size in request.growth)]
     if any(size < 2 * CROP_MULTIPLE or size % CROP_MULTIPLE for size in sizes):
         raise InputError(
@@ -265,6 +283,7 @@ def _check(request: EstimatorConfig) -> None:
 def _object(workspace: Workspace, request: EstimatorConfig) -> tuple[Mesh, bool, dict[str, Path]]:
     """The mesh in its obj frame, whether it is metric, and what was read."""
     inputs = {"backgrounds": request.backgrounds} if request.backgrounds else {}
+    inputs |= source_inputs(workspace, request.sources, request.mesh is None)
     if request.mesh is not None:
         return read_mesh(request.mesh, request.mesh_unit), True, inputs | {"mesh": request.mesh}
     folder = workspace.require("asset", "asset.json", "mesh.ply")
@@ -275,12 +294,13 @@ def _object(workspace: Workspace, request: EstimatorConfig) -> tuple[Mesh, bool,
 
 def _views(workspace: Workspace, request: EstimatorConfig) -> ViewRange:
     """The views asked for, widened by where the capture's own cameras stood."""
+    views = with_camera(request.views, request.sources)
     if request.mesh is not None or not (workspace.cameras / "cameras.json").exists():
-        return request.views
+        return views
     asset = read_record(workspace.asset / "asset.json", Asset)
     learnt = load_capture(workspace).learnt
     eyes_obj = np.array([apply(asset.obj_from_world, centre_of(view.cam_from_world)) for view in learnt])
-    return widened(request.views, eyes_obj, asset.diameter)
+    return widened(views, eyes_obj, asset.diameter)
 
 
 def _record(scene: Scene, request: EstimatorConfig, metric: bool) -> EstimatorRecord:

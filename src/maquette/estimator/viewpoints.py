@@ -53,8 +53,8 @@ class ViewRange:
 class CropViews:
     """Views of the object in square crops. Camera v: focal[v] (fx, fy), principal[v] (cx, cy), in crop pixels.
 
-    `box` is the object's outline in the crop, x0 y0 x1 y1, not clipped. `photo_side` is how many pixels of its photo
-    a crop's side covers, infinite where no photo is meant.
+    `box` is the object's outline in the crop, x0 y0 x1 y1, not clipped. `photo_side` is how many pixels of its
+    photo a crop's side covers, infinite where no photo is meant.
     """
 
     size: int
@@ -183,7 +183,12 @@ def _tilt(views: ViewRange, count: int, rng: np.random.Generator) -> Float[np.nd
     """Rolls about the optical axis."""
     most = np.pi if views.all_rotations else np.radians(views.roll_deg)
     angle = rng.uniform(-most, most, count)
-    turned = np.zeros((count, 3, 3))
+    return about_axis(angle)
+
+
+def about_axis(angle: Float[np.ndarray, "view"]) -> Float[np.ndarray, "view 3 3"]:
+    """Turns of the camera about its optical axis."""
+    turned = np.zeros((len(angle), 3, 3))
     turned[:, 0, 0] = turned[:, 1, 1] = np.cos(angle)
     turned[:, 1, 0], turned[:, 0, 1] = np.sin(angle), -np.sin(angle)
     turned[:, 2, 2] = 1
