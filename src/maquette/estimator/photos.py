@@ -5,7 +5,7 @@ resized, is a photo like any other: x_photo = K R_z(-a) K_crop^-1 x_crop, an aff
 photo's pose; what is in sight says the photo's mask.
 
 The capture's surroundings are the place of its later photos, and nothing may be learnt from them: they always give
-way to other pictures in training, with half a pixel of the object's rim.
+way to other pictures in training, and a pixel of the object's rim with them.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def make_shot(
     right, bottom = min(camera.width, int(x0 + side) + 1), min(camera.height, int(y0 + side) + 1)
     if right - left < 8 or bottom - top < 8:
         return None
-    window = camera.cropped(left, top, right - left, bottom - top)
+    window = camera.cropped(float(left), float(top), right - left, bottom - top)
     zoom = min(1.0, crop_size * KEPT / side)
     small = window.resized(max(1, round(window.width * zoom)), max(1, round(window.height * zoom)))
     pixels, share = (
@@ -83,7 +83,8 @@ class PhotoCrops:
         self, scene: Scene, shots: Sequence[Shot], views: ViewRange, surroundings: Surroundings, occluded: bool
     ) -> None:
         """`occluded`: whether to put more things in front of the object (photos of heaps have their own)."""
-        self._scene, self.shots, self._views = scene, tuple(shots), replace(views, photo=None)
+        self._scene, self._views = scene, replace(views, photo=None)
+        self.shots = tuple(solid(shot) for shot in shots) if surroundings == "replaced" else tuple(shots)
         self._surroundings, self._occluded = surroundings, occluded
 
     def draw_batch(self, count: int, size: int, pixels: int, dressing: Dressing, rng: np.random.Generator) -> Batch:
@@ -155,6 +156,13 @@ class PhotoCrops:
             props = Props(dressing.pictures, dressing.sprites)
             image, visible = hide(image, visible, views.box[view], dressing.occlusion, props, rng)
         return Crop(photograph(image, dressing.appearance, rng), mask, visible)
+
+
+def solid(shot: Shot) -> Shot:
+    """The shot without the rim of its mask: whatever pixels lie beside one that is left show the object alone."""
+    whole = (shot.share >= 250).astype(np.uint8) * 255
+    share = cv2.erode(whole, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    return replace(shot, share=np.asarray(share, dtype=np.uint8))
 
 
 def warped(

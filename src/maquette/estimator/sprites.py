@@ -149,7 +149,7 @@ def _voc(path: Path) -> list[Sprite]:
         )
     sprites = []
     for number in np.setdiff1d(np.unique(objects), [0, 255]):
-        parts = components(objects == number, connectivity=2)
+        parts = np.asarray(components(objects == number, connectivity=2), dtype=np.int32)
         for index, window in enumerate(find_objects(parts), start=1):
             sides = [part.stop - part.start for part in window]
             if min(sides) >= 50:
