@@ -1,6 +1,7 @@
 """The stage `estimator`: meshes in, a trained correspondence network out. The whole training loop is `_train`."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,12 +169,11 @@ def _train(lesson: Lesson, request: EstimatorConfig, folder: Path) -> TrainingRe
             terms = loss_terms(learnt, batch, surfaces, request.negatives, generator, bfloat16, request.key_noise)
             optimizer.zero_grad(set_to_none=True)
             (terms["nce"] + request.mask_weight * (terms["mask"] + terms["visible"])).backward()
-            if request.clip is not None:
-                nn.utils.clip_grad_norm_(learnt.parameters(), request.clip)
+            norm = nn.utils.clip_grad_norm_(learnt.parameters(), math.inf if request.clip is None else request.clip)
             saves = watch.seconds - saved > request.checkpoint_seconds
             # Looking at a loss waits for the GPU; what is not a number stays so, and is never saved.
             if device.type == "cpu" or step % 16 == 0 or saves or (step + 1) % request.check_steps == 0:
-                stop_at_nan(terms, step)
+                stop_at_nan(terms | {"gradient": norm}, step)
             optimizer.step()
             average_into(average, learnt, min(request.average, (1 + step) / (10 + step)))
             if step % 20 == 0:
