@@ -88,9 +88,11 @@ def test_objects_that_cannot_share_are_refused(shelf: Path, tmp_path: Path) -> N
     with pytest.raises(InputError, match="--batch 5 cannot be shared out evenly among 2 objects; --batch 6 can"):
         check(dataclasses.replace(TINY, batch=5, objects=folders))
     with pytest.raises(InputError, match="two of --objects are called 'mug'"):
-        read_subjects(Workspace(tmp_path), (shelf / "mug", shelf / "mug"), None, "m", TINY.views)
+        read_subjects(Workspace(tmp_path), (shelf / "mug", shelf / "mug"), None, "m", TINY.views, TINY.sources)
     with pytest.raises(InputError, match="--mesh is for one object"):
-        read_subjects(Workspace(tmp_path), folders, shelf / "mug" / "asset" / "mesh.ply", "m", TINY.views)
+        read_subjects(
+            Workspace(tmp_path), folders, shelf / "mug" / "asset" / "mesh.ply", "m", TINY.views, TINY.sources
+        )
 
 
 class Interrupted(Exception):
@@ -123,7 +125,8 @@ def test_stopped_training_can_be_used_and_goes_on_when_it_is_typed_again(
 
 def test_held_out_photos_that_see_no_gain_end_training_with_the_best_weights(tmp_path: Path) -> None:
     request = dataclasses.replace(TINY, steps=20, patience=0.25)
-    subjects = read_subjects(Workspace(make_asset(tmp_path / "mug", (0.1, 0.06, 0.04))), (), None, "m", TINY.views)
+    workspace = Workspace(make_asset(tmp_path / "mug", (0.1, 0.06, 0.04)))
+    subjects = read_subjects(workspace, (), None, "m", TINY.views, TINY.sources)
     lesson = prepare(subjects, request)
     # Where nothing counts the loss is 0 from the first look on, which is never improved.
     blank = [dataclasses.replace(b, weight=torch.zeros_like(b.weight)) for b in lesson.held_out.batches]

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from maquette.estimator.appearance import Appearance
-from maquette.estimator.batches import Dressing, Scene, dress, surface_colours
+from maquette.estimator.batches import Scene, surface_colours
 from maquette.estimator.crops import crop_camera, crop_photo, crop_window
-from maquette.estimator.occluders import Occlusion, hide
+from maquette.estimator.dressing import Dressing, dress, taken
+from maquette.estimator.occluders import Occlusion, Props, hide
 from maquette.estimator.pictures import cut_patch, make_pictures
-from maquette.estimator.viewpoints import ViewRange, draw_views, widened
+from maquette.estimator.viewpoints import ViewRange, distance_of_share, draw_views, widened
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import apply
 from maquette.render.mesh import Mesh
@@ -39,6 +40,7 @@ def lumpy_mesh() -> Mesh:
 
 
 def dressing(rng: np.random.Generator, **changes: float) -> Dressing:
+    changes = {"itself": 0.0} | changes
     return Dressing(Appearance(), Occlusion(**changes), make_pictures(6, PALETTE, rng, 64))
 
 
@@ -101,6 +103,47 @@ def test_the_captures_cameras_widen_the_range_of_views() -> None:
     assert wide.elevation_deg[0] <= -5.0 and wide.elevation_deg[1] > 85.0
 
 
+def test_an_object_covers_the_share_of_the_photo_that_was_asked_for(scene: Scene, rng: np.random.Generator) -> None:
+    photo, shares = (120, 90, 110.0), []
+    camera = Camera(120, 90, 110.0, 110.0, 60.0, 45.0)
+    for share in (0.03, 0.12):
+        distance = distance_of_share(scene.hull, share, photo)
+        wanted = ViewRange(all_rotations=True, off_axis_deg=0.0, distance=(distance / scene.diameter,) * 2)
+        views = draw_views(scene.hull, scene.diameter, wanted, 30, 64, rng)
+        seen = [scene.silhouette(camera, views.cam_from_obj(view)).mean() for view in range(30)]
+        shares.append(np.mean(seen) / share)
+    # Cauchy's mean is of distant views of a convex body; this one has a dent.
+    assert 0.85 < shares[0] < 1.05 and 0.85 < shares[1] < 1.12
+
+
+def test_views_of_a_known_camera_lie_in_its_photo_at_the_shares_asked_for(
+    scene: Scene, rng: np.random.Generator
+) -> None:
+    wanted = ViewRange(photo=(640, 480, 572.0), share=(0.03, 0.12))
+    views = draw_views(scene.hull, scene.diameter, wanted, 300, 64, rng)
+    centre = (scene.hull.min(0) + scene.hull.max(0)) / 2
+    at = np.einsum("vij,j->vi", views.rotation, centre) + views.translation
+    pixels = at[:, :2] / at[:, 2:] * 572 + [320, 240]
+    assert (pixels > 0).all() and (pixels < [640, 480]).all()
+    assert pixels.std(0)[0] > 150 and pixels.std(0)[1] > 110
+    near, far = (distance_of_share(scene.hull, s, (640, 480, 572.0)) for s in (0.12, 0.03))
+    away = np.linalg.norm(at, axis=-1)
+    assert away.min() >= max(near, scene.diameter) - 1e-9 and away.max() <= far + 1e-9
+    # A crop's side in pixels of that photo: the box there, enlarged.
+    box = (views.box[:, 2:] - views.box[:, :2]).max(-1) / 64 * views.photo_side
+    extent = 572 * np.ptp(scene.hull, axis=0).max() / away
+    assert (box < 1.6 * extent).all() and (box > 0.3 * extent).all()
+
+
+def test_a_coarse_photo_leaves_no_detail_in_a_crop(rng: np.random.Generator) -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    still = Appearance(exposure=0.0, white_balance=0.0, blur=0.0, noise=0.0, jpeg=0.0)
+    fine = max(np.abs(np.diff(taken(stripes, np.inf, still, rng).astype(float), axis=1)).mean() for _ in range(8))
+    coarse = max(np.abs(np.diff(taken(stripes, 20.0, still, rng).astype(float), axis=1)).mean() for _ in range(8))
+    assert fine > 100 and coarse < 30
+
+
 def test_dressing_changes_only_the_picture_never_what_is_true(scene: Scene, rng: np.random.Generator) -> None:
     pool = scene.draw_pool(3, 64, ViewRange(), rng)
     first = scene.draw_batch(pool, np.arange(3), 20, dressing(rng, none=0.0), np.random.default_rng(1))
@@ -120,7 +163,7 @@ def test_hiding_keeps_what_it_must(rng: np.random.Generator) -> None:
     pictures = make_pictures(3, PALETTE, rng, 64)
     shares = []
     for _ in range(200):
-        hidden, visible = hide(image, mask, np.array([20.0, 16.0, 44.0, 48.0]), occlusion, pictures, rng)
+        hidden, visible = hide(image, mask, np.array([20.0, 16.0, 44.0, 48.0]), occlusion, Props(pictures), rng)
         assert not (visible & ~mask).any()
         assert (hidden[visible] == 200).all()
         shares.append(visible.sum() / mask.sum())

@@ -17,6 +17,8 @@ class Appearance:
     """Strength of a highlight, in half of the views."""
     shadow: float = 0.35
     """Share of the views in which an edge of shadow falls across the object."""
+    ground_shadow: float = 0.4
+    """Share of the views in which the object's own soft shadow lies on what is behind it."""
     exposure: float = 0.5
     """Stops, one standard deviation."""
     white_balance: float = 0.07
@@ -30,23 +32,22 @@ class Appearance:
 
 
 def shade(
-    colour: Float[np.ndarray, "size size 3"],
-    normal_obj: Float[np.ndarray, "size size 3"],
+    colour: Float[np.ndarray, "height width 3"],
+    normal_obj: Float[np.ndarray, "height width 3"],
     toward_eye_obj: Float[np.ndarray, "3"],
     look: Appearance,
     rng: np.random.Generator,
-) -> UInt8[np.ndarray, "size size 3"]:
+) -> UInt8[np.ndarray, "height width 3"]:
     """The object's colours (sRGB 0..1) lit by an ambient light, one lamp, perhaps a highlight and a shadow.
 
     The lamp stands above the object's horizon (obj z up). Light adds up in linear light, taken as sRGB squared.
     """
-    size = len(colour)
     lamp = rng.normal(size=3)
     lamp[2] = abs(lamp[2]) if rng.random() < 0.9 else lamp[2]
     lamp = lamp / np.linalg.norm(lamp)
     facing = np.maximum(normal_obj @ lamp.astype(np.float32), 0)
     light = np.float32(rng.uniform(*look.ambient)) + np.float32(rng.uniform(*look.diffuse)) * facing
-    light *= _uneven(size, look, rng)
+    light *= _uneven(colour.shape[0], colour.shape[1], look, rng)
     tint = np.exp(rng.normal(0, look.white_balance / 2, 3)).astype(np.float32)
     linear = colour * colour * (light[..., None] * tint)
     if rng.random() < 0.5:
@@ -70,7 +71,7 @@ def photograph(
     if rng.random() < 0.7:
         sigma = 255 * look.noise * float(rng.random() ** 2)
         noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+        image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), dtype=np.uint8)
     if rng.random() < look.jpeg:
         quality = int(rng.integers(35, 95))
         packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
@@ -78,14 +79,16 @@ def photograph(
     return image
 
 
-def _uneven(size: int, look: Appearance, rng: np.random.Generator) -> Float[np.ndarray, "size size"]:
-    """Light that differs over the crop: a smooth field, and sometimes a shadow's edge."""
+def _uneven(
+    height: int, width: int, look: Appearance, rng: np.random.Generator
+) -> Float[np.ndarray, "height width"]:
+    """Light that differs over the object: a smooth field, and sometimes a shadow's edge."""
     knots = np.exp(rng.normal(0, 0.15, (3, 3))).astype(np.float32)
-    field = cv2.resize(knots, (size, size), interpolation=cv2.INTER_CUBIC)
+    field = cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC)
     if rng.random() < look.shadow:
         angle, soft = rng.uniform(0, 2 * np.pi), rng.uniform(1, 25)
-        axis = np.arange(size, dtype=np.float32) - size * rng.uniform(0.3, 0.7)
-        across = axis[None] * np.float32(np.cos(angle)) + axis[:, None] * np.float32(np.sin(angle))
+        x, y = (np.arange(n, dtype=np.float32) - n * np.float32(rng.uniform(0.3, 0.7)) for n in (width, height))
+        across = x[None] * np.float32(np.cos(angle)) + y[:, None] * np.float32(np.sin(angle))
         field *= 1 - np.float32(rng.uniform(0.2, 0.6)) * np.clip(across / np.float32(soft), 0, 1)
     return field
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -10,12 +11,13 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
-from maquette.estimator.appearance import Appearance, photograph, shade
-from maquette.estimator.occluders import Occlusion, hide
-from maquette.estimator.pictures import Picture, cut_patch
+from maquette.estimator.dressing import Dressing, Pool, dress
 from maquette.estimator.viewpoints import CropViews, ViewRange, draw_views
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import Matrix4
 from maquette.kernels.cropviews import CropViewRenderer, PixelBuffers
 from maquette.render.mesh import Mesh, MeshRenderer
+from maquette.render.views import render_view
 
 
 @dataclass(frozen=True)
@@ -37,43 +39,58 @@ class Batch:
         return Batch(*(getattr(self, part.name).to(device, non_blocking=True) for part in fields(self)))
 
 
-def joined(batches: Sequence[Batch]) -> Batch:
-    """One batch of all crops, in their order."""
-    if len(batches) == 1:
-        return batches[0]
-    return Batch(*(torch.cat([getattr(one, part.name) for one in batches]) for part in fields(Batch)))
-
-
 @dataclass(frozen=True)
-class Pool:
-    """Rendered views, ready to be dressed."""
+class Crop:
+    """One finished picture: the object's whole silhouette, and the part of it in sight."""
 
-    views: CropViews
-    buffers: PixelBuffers
+    image: UInt8[np.ndarray, "size size 3"]
+    mask: Bool[np.ndarray, "size size"]
+    visible: Bool[np.ndarray, "size size"]
 
 
-@dataclass(frozen=True)
-class Dressing:
-    """Everything about a training picture that is not geometry."""
+@runtime_checkable
+class Radiance(Protocol):
+    """A radiance field over the object; obj frame."""
 
-    appearance: Appearance
-    occlusion: Occlusion
-    pictures: list[Picture]
-    hidden_weight: float = 0.5
+    def colours(
+        self, points_obj: Float[Tensor, "point 3"], directions_obj: Float[Tensor, "point 3"]
+    ) -> Float[Tensor, "point 3"]:
+        """sRGB of surface points along viewing directions (unit, away from the camera)."""
+        ...
+
+    def distances(
+        self, origins: Float[Tensor, "ray 3"], directions: Float[Tensor, "ray 3"], near: Float[Tensor, "ray"]
+    ) -> Float[Tensor, "ray"]:
+        """Where rays meet the field's own surface, near the distances where they meet the mesh."""
+        ...
 
 
 class Scene:
-    """An object ready to be photographed: its renderers and the hull that bounds it in any view."""
+    """An object ready to be photographed: its renderers and the hull that bounds it in any view.
 
-    def __init__(self, mesh: Mesh, crop_size: int) -> None:
+    Coordinates are those of `mesh`. What is photographed is `looks`, another model of the object in the same frame,
+    where there is one. `painter` colours what is seen, `surface` says where exactly it lies; else the mesh does.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        crop_size: int,
+        looks: Mesh | None = None,
+        painter: Radiance | None = None,
+        surface: Radiance | None = None,
+    ) -> None:
         mesh = for_crops(mesh, crop_size)
-        self.mesh = mesh
+        seen = mesh if looks is None else for_crops(looks, crop_size)
+        self.mesh, self.looks = mesh, seen
         self.diameter = mesh.diameter
         self.hull = _few_extremes(mesh.vertices.double().numpy())
         self._pixels = CropViewRenderer(
-            mesh.vertices, mesh.faces, mesh.vertex_normals, mesh.colours, mesh.uv, mesh.texture
+            seen.vertices, seen.faces, seen.vertex_normals, seen.colours, seen.uv, seen.texture
         )
         self._rays = MeshRenderer(mesh)
+        self._seen_rays = self._rays if looks is None else MeshRenderer(seen)
+        self._painter, self._surface = painter, surface
 
     def render(self, views: CropViews) -> Pool:
         """Coverage, colour and normals of all views."""
@@ -84,10 +101,14 @@ class Scene:
             torch.as_tensor(np.concatenate([views.focal, views.principal], -1)),
             torch.as_tensor(views.box),
         )
-        return Pool(views, buffers)
+        return Pool(views, buffers if self._painter is None else self._painted(views, buffers, self._painter))
 
     def draw_pool(self, count: int, size: int, views: ViewRange, rng: np.random.Generator) -> Pool:
         return self.render(draw_views(self.hull, self.diameter, views, count, size, rng))
+
+    def silhouette(self, camera: Camera, cam_from_obj: Matrix4) -> Bool[np.ndarray, "height width"]:
+        """Where a camera sees the mesh whose coordinates are learnt."""
+        return render_view(self._rays, camera, cam_from_obj).mask.numpy()
 
     def points_at(
         self, views: CropViews, view_idx: Int[np.ndarray, "view"], pixel_idx: Int[np.ndarray, "view pixel"]
@@ -95,15 +116,15 @@ class Scene:
         """Exact surface points (obj) at centres of the output grid's pixels, and whether there is one."""
         half = views.size // 2
         xy = np.stack([pixel_idx % half, pixel_idx // half], -1) * 2 + 1.0
-        slopes = (xy - views.principal[view_idx, None]) / views.focal[view_idx, None]
-        rays = np.concatenate([slopes, np.ones_like(slopes[..., :1])], -1)
-        rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
-        directions = torch.as_tensor(rays @ views.rotation[view_idx]).float()
-        origins = torch.as_tensor(views.eyes_obj[view_idx, None]).float().expand_as(directions)
+        origins, directions = _pixel_rays(views, view_idx, xy)
+        shape = directions.shape[:2]
         hits = self._rays.cast(origins.reshape(-1, 3), directions.reshape(-1, 3))
-        hit = torch.isfinite(hits.distance).reshape(directions.shape[:2])
-        distance = torch.where(hit, hits.distance.reshape(hit.shape), 0.0)
-        return origins + distance[..., None] * directions, hit
+        hit = torch.isfinite(hits.distance)
+        distance = torch.where(hit, hits.distance, 0.0)
+        if self._surface is not None:
+            starts, ways = origins.reshape(-1, 3)[hit], directions.reshape(-1, 3)[hit]
+            distance[hit] = self._surface.distances(starts, ways, distance[hit])
+        return origins + distance.reshape(*shape, 1) * directions, hit.reshape(shape)
 
     def coordinates(self, views: CropViews, view_idx: Int[np.ndarray, "view"]) -> Float[Tensor, "view half half 3"]:
         """Surface points (obj) of the whole output grid, NaN where nothing is."""
@@ -122,29 +143,50 @@ class Scene:
     ) -> Batch:
         """The chosen views with new light, background, occluders and camera, and `pixels` points each."""
         dressed = [dress(pool, int(view), dressing, rng) for view in view_idx]
-        visible = torch.as_tensor(np.stack([_halved(seen) for _, seen in dressed]))
-        mask = torch.as_tensor(np.stack([_halved(pool.buffers.mask[int(view)].numpy()) for view in view_idx]))
+        masks = [pool.buffers.mask[int(view)].numpy().astype(bool) for view in view_idx]
+        pictures = [Crop(image, mask, seen) for (image, seen), mask in zip(dressed, masks, strict=True)]
+        return self.batch_of(pictures, pool.views, view_idx, pixels, dressing.hidden_weight, rng)
+
+    def batch_of(
+        self,
+        pictures: Sequence[Crop],
+        views: CropViews,
+        view_idx: Int[np.ndarray, "view"],
+        pixels: int,
+        hidden_weight: float,
+        rng: np.random.Generator,
+    ) -> Batch:
+        """Finished pictures of the chosen views with their truth, and `pixels` points each."""
+        visible = torch.as_tensor(np.stack([_halved(picture.visible) for picture in pictures]))
+        mask = torch.as_tensor(np.stack([_halved(picture.mask) for picture in pictures]))
         chosen, covered = _choose(mask.flatten(1).numpy() >= 0.5, pixels, rng)
-        points, hit = self.points_at(pool.views, view_idx, chosen)
+        points, hit = self.points_at(views, view_idx, chosen)
         pixel_idx = torch.as_tensor(chosen)
         in_sight = visible.flatten(1).gather(1, pixel_idx) >= 0.5
-        weight = torch.where(in_sight, 1.0, dressing.hidden_weight) * (hit & torch.as_tensor(covered))
-        crops = torch.as_tensor(np.stack([image for image, _ in dressed]))
+        weight = torch.where(in_sight, 1.0, hidden_weight) * (hit & torch.as_tensor(covered))
+        crops = torch.as_tensor(np.stack([picture.image for picture in pictures]))
         return Batch(crops, mask, visible, pixel_idx, points, weight)
 
+    def _painted(self, views: CropViews, buffers: PixelBuffers, painter: Radiance) -> PixelBuffers:
+        """The buffers with the colours of a radiance field, each pixel from where it is seen."""
+        colour = buffers.colour.clone()
+        for view in range(len(colour)):
+            row, column = buffers.mask[view].nonzero(as_tuple=True)
+            xy = torch.stack([column, row], -1).double().numpy()[None] + 0.5
+            origins, directions = _pixel_rays(views, np.array([view]), xy)
+            hits = self._seen_rays.cast(origins[0], directions[0])
+            # A ray along the outline may miss by a rounding; such a pixel keeps the mesh's colour.
+            hit = torch.isfinite(hits.distance)
+            points = origins[0][hit] + hits.distance[hit, None] * directions[0][hit]
+            colour[view, row[hit], column[hit]] = painter.colours(points, directions[0][hit])
+        return PixelBuffers(buffers.mask, colour, buffers.normal)
 
-def dress(
-    pool: Pool, view_idx: int, dressing: Dressing, rng: np.random.Generator
-) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]:
-    """One training picture of a rendered view, and the part of the object in sight."""
-    mask = pool.buffers.mask[view_idx].numpy().astype(bool)
-    eye = pool.views.eyes_obj[view_idx]
-    colour, normal = pool.buffers.colour[view_idx].numpy(), pool.buffers.normal[view_idx].numpy()
-    shaded = shade(colour, normal, eye / np.linalg.norm(eye), dressing.appearance, rng)
-    behind = cut_patch(dressing.pictures, pool.views.size, rng)
-    image = np.where(mask[..., None], shaded, behind)
-    image, visible = hide(image, mask, pool.views.box[view_idx], dressing.occlusion, dressing.pictures, rng)
-    return photograph(image, dressing.appearance, rng), visible
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Batches of one size of crops after one another."""
+    if len(parts) == 1:
+        return parts[0]
+    return Batch(*(torch.cat([getattr(part, entry.name) for part in parts]) for entry in fields(Batch)))
 
 
 def for_crops(mesh: Mesh, crop_size: int) -> Mesh:
@@ -174,6 +216,17 @@ def surface_colours(mesh: Mesh, rng: np.random.Generator, count: int = 200) -> F
     if mesh.colours is not None:
         return mesh.colours[mesh.faces[torch.as_tensor(face), 0].long()].numpy()
     return rng.random((count, 3), dtype=np.float32)
+
+
+def _pixel_rays(
+    views: CropViews, view_idx: Int[np.ndarray, "view"], xy: Float[np.ndarray, "view pixel 2"]
+) -> tuple[Float[Tensor, "view pixel 3"], Float[Tensor, "view pixel 3"]]:
+    """Origins and unit directions (obj) through places of the crops."""
+    slopes = (xy - views.principal[view_idx, None]) / views.focal[view_idx, None]
+    rays = np.concatenate([slopes, np.ones_like(slopes[..., :1])], -1)
+    rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+    directions = torch.as_tensor(rays @ views.rotation[view_idx]).float()
+    return torch.as_tensor(views.eyes_obj[view_idx, None]).float().expand_as(directions), directions
 
 
 def _few_extremes(vertices: Float[np.ndarray, "vertex 3"], directions: int = 400) -> Float[np.ndarray, "few 3"]:

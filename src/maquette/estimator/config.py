@@ -9,6 +9,7 @@ from maquette.estimator.appearance import Appearance
 from maquette.estimator.meshes import Unit
 from maquette.estimator.networks import CROP_MULTIPLE, NetworkShape
 from maquette.estimator.occluders import Occlusion
+from maquette.estimator.sources import SourceConfig, check_sources
 from maquette.estimator.training import Schedule
 from maquette.estimator.viewpoints import ViewRange
 
@@ -88,6 +89,7 @@ class EstimatorConfig:
     views: ViewRange = field(default_factory=ViewRange)
     appearance: Appearance = field(default_factory=Appearance)
     occlusion: Occlusion = field(default_factory=Occlusion)
+    sources: SourceConfig = field(default_factory=SourceConfig)
     seed: int = 0
 
     @property
@@ -109,6 +111,7 @@ class EstimatorConfig:
 
 def check(request: EstimatorConfig) -> None:
     """Raises InputError for options that cannot work, alone or together."""
+    check_sources(request.sources)
     sizes = [request.crop, *(size for _, size in request.growth)]
     if any(size < 2 * CROP_MULTIPLE or size % CROP_MULTIPLE for size in sizes):
         raise InputError(

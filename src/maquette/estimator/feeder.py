@@ -7,19 +7,39 @@ is used a few times, dressed anew.
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from queue import Empty, Full, Queue
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from maquette.estimator.batches import Batch, Dressing, Pool, Scene, joined
+from maquette.estimator.batches import Batch, Scene, joined
+from maquette.estimator.dressing import Dressing, Pool
 from maquette.estimator.viewpoints import ViewRange
 
 # Batches of one set of rendered views, each time they are used.
 PARTS = 4
 
 
+@runtime_checkable
+class Source(Protocol):
+    """Something else that crops with truth come from; the same numbers from `rng` give the same crops."""
+
+    def draw_batch(self, count: int, size: int, pixels: int, dressing: Dressing, rng: np.random.Generator) -> Batch:
+        """`count` crops of `size` pixels a side with `pixels` points each."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """So many crops of every batch come from this source, and not from rendered views."""
+
+    source: Source
+    crops: int
+
+
 class BatchMaker:
-    """Batch k of a seed, with crops of a given size."""
+    """Batch k of a seed, with crops of a given size: rendered views, and crops of other sources among them."""
 
     def __init__(
         self,
@@ -30,14 +50,25 @@ class BatchMaker:
         pixels: int,
         reuse: int,
         seed: int,
+        others: Sequence[Mixed] = (),
     ) -> None:
         self._scene, self._views, self._dressing = scene, views, dressing
-        self._batch, self._pixels, self._reuse, self._seed = batch, pixels, reuse, seed
-        self._pool_size = PARTS * batch
+        self._others = tuple(others)
+        self._batch = batch - sum(other.crops for other in others)
+        self._pixels, self._reuse, self._seed = pixels, reuse, seed
+        self._pool_size = PARTS * self._batch
         self._pool: tuple[tuple[int, int], Pool] | None = None
 
     def __call__(self, batch_idx: int, size: int) -> Batch:
         round_idx, turn = divmod(batch_idx, PARTS * self._reuse)
+        parts = [self._rendered(round_idx, turn, size)] if self._batch else []
+        for number, other in enumerate(self._others, start=1):
+            rng = np.random.default_rng([self._seed, round_idx, self._reuse + turn, number])
+            parts.append(other.source.draw_batch(other.crops, size, self._pixels, self._dressing, rng))
+        return joined(parts)
+
+    def _rendered(self, round_idx: int, turn: int, size: int) -> Batch:
+        """Views of the pool, which lasts `reuse` times four batches."""
         if self._pool is None or self._pool[0] != (round_idx, size):
             rng = np.random.default_rng([self._seed, round_idx])
             pool = self._scene.draw_pool(self._pool_size, size, self._views, rng)

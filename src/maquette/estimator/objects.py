@@ -13,6 +13,7 @@ from maquette.data.jsonio import read_record, write_json
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
 from maquette.estimator.meshes import Unit, read_mesh
+from maquette.estimator.sources import SourceConfig, source_inputs, with_camera
 from maquette.estimator.viewpoints import ViewRange, widened
 from maquette.geometry.transforms import apply, centre_of
 from maquette.render.mesh import Mesh, load_mesh
@@ -20,9 +21,14 @@ from maquette.render.mesh import Mesh, load_mesh
 
 @dataclass(frozen=True)
 class Subject:
-    """One object to learn. `name` is empty where it is the only one; `inputs` are the files it was read from."""
+    """One object to learn. `name` is empty where it is the only one; `inputs` are the files it was read from.
+
+    `workspace` has its capture; `own_asset` says whether `mesh` is that capture's.
+    """
 
     name: str
+    workspace: Workspace
+    own_asset: bool
     mesh: Mesh
     metric: bool
     views: ViewRange
@@ -49,18 +55,29 @@ class SharedObjects:
 
 
 def read_subjects(
-    workspace: Workspace, objects: Sequence[Path], mesh: Path | None, unit: Unit, views: ViewRange
+    workspace: Workspace,
+    objects: Sequence[Path],
+    mesh: Path | None,
+    unit: Unit,
+    views: ViewRange,
+    sources: SourceConfig,
 ) -> list[Subject]:
     """What is to be learnt. Raises InputError where it is missing, or where two objects have one name."""
+    views = with_camera(views, sources)
     if not objects:
-        return [_from_mesh(mesh, unit, views) if mesh is not None else _from_asset(workspace, "", views)]
+        if mesh is None:
+            return [_from_asset(workspace, "", views, sources)]
+        inputs = source_inputs(workspace, sources, False) | {"mesh": mesh}
+        return [Subject("", workspace, False, read_mesh(mesh, unit), True, views, inputs)]
     if mesh is not None:
         raise InputError("--mesh is for one object; --objects takes workspaces that have an asset")
     names = [folder.resolve().name for folder in objects]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"two of --objects are called {twice!r}; rename one of the folders")
-    return [_from_asset(Workspace(folder), name, views) for folder, name in zip(objects, names, strict=True)]
+    return [
+        _from_asset(Workspace(folder), name, views, sources) for folder, name in zip(objects, names, strict=True)
+    ]
 
 
 def write_shared_objects(folder: Path, workspace: Workspace, objects: Sequence[Path]) -> None:
@@ -108,18 +125,15 @@ def with_network(workspace: Workspace, shared: Path | None = None, unfinished: b
     return Workspace(workspace.root, folder / own)
 
 
-def _from_mesh(mesh: Path, unit: Unit, views: ViewRange) -> Subject:
-    return Subject("", read_mesh(mesh, unit), True, views, {"mesh": mesh})
-
-
-def _from_asset(workspace: Workspace, name: str, views: ViewRange) -> Subject:
+def _from_asset(workspace: Workspace, name: str, views: ViewRange, sources: SourceConfig) -> Subject:
     folder = workspace.require("asset", "asset.json", "mesh.ply")
     asset = read_record(folder / "asset.json", Asset)
-    prefix = f"{name}_" if name else ""
-    inputs = {f"{prefix}asset_record": folder / "asset.json", f"{prefix}asset_mesh": folder / "mesh.ply"}
-    return Subject(
-        name, load_mesh(folder / "mesh.ply"), asset.metric, _as_captured(workspace, asset, views), inputs
-    )
+    inputs = {"asset_record": folder / "asset.json", "asset_mesh": folder / "mesh.ply"}
+    inputs |= source_inputs(workspace, sources, True)
+    if name:
+        inputs = {f"{name}_{key}": path for key, path in inputs.items()}
+    views = _as_captured(workspace, asset, views)
+    return Subject(name, workspace, True, load_mesh(folder / "mesh.ply"), asset.metric, views, inputs)
 
 
 def _as_captured(workspace: Workspace, asset: Asset, views: ViewRange) -> ViewRange:

@@ -29,6 +29,7 @@ from maquette.estimator.model import (
 from maquette.estimator.networks import new_networks
 from maquette.estimator.objects import Subject, read_subjects, write_shared_objects
 from maquette.estimator.pretrained import start_networks
+from maquette.estimator.sources import write_bop
 from maquette.estimator.training import (
     Learnt,
     Metrics,
@@ -72,7 +73,9 @@ def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False)
     """
     watch = Stopwatch()
     check(request)
-    subjects = read_subjects(workspace, request.objects, request.mesh, request.mesh_unit, request.views)
+    subjects = read_subjects(
+        workspace, request.objects, request.mesh, request.mesh_unit, request.views, request.sources
+    )
     inputs = {name: path for subject in subjects for name, path in subject.inputs.items()}
     inputs |= {"backgrounds": request.backgrounds} if request.backgrounds else {}
     stage = begin_stage(workspace.estimator, request, inputs, overwrite, keep=True)
@@ -80,6 +83,9 @@ def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False)
         say(f"estimator: complete in {stage.final}")
         return _result(subjects, stage.final, 0.0)
     lesson = prepare(subjects, request)
+    for subject, scene in zip(subjects, lesson.scenes, strict=True):
+        folder = subject.folder(stage.partial) / "bop"
+        write_bop(folder, request.sources, scene, subject.views, lesson.dressing, request.crop, subject.metric)
     write_shared_objects(stage.partial, workspace, request.objects)
     trained = _train(lesson, request, stage.partial)
     write_json(stage.partial / "training.json", trained)

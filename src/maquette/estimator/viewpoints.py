@@ -2,13 +2,18 @@
 
 Only the direction to the object, its distance in diameters and the crop's own zoom reach the network, so a
 camera is drawn as these: the object's direction off the optical axis, then a focal length that makes the box,
-enlarged and jittered, fill the crop.
+enlarged and jittered, fill the crop. Where the camera of the photos to come is known, direction and distance are
+those at which it sees the object, and crops are as coarse as they will be.
+
+A convex body of surface S shows the area S / 4 from a mean direction (Cauchy 1841), so a camera of focal length f
+sees it cover the share s of its w x h pixels at about the distance f sqrt(S / (4 s w h)).
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial import ConvexHull
 
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4, rigid
@@ -26,6 +31,12 @@ class ViewRange:
     """Camera turned about its own axis, either way."""
     distance: tuple[float, float] = (2.0, 8.0)
     """Drawn evenly in its logarithm; widened by the capture's own cameras where there are any."""
+    photo: tuple[int, int, float] | None = None
+    """Width, height and focal length in pixels of the photos to come, where they are known: the object then stands
+    anywhere in such a photo, and a crop has no more detail than the photo has."""
+    share: tuple[float, float] | None = None
+    """Least and largest share of that photo's pixels that the object covers, instead of `distance` (published: 0.03
+    to 0.12, evenly in the distance)."""
     off_axis_deg: float = 28.0
     """How far from the photo's middle the object may appear."""
     aspect: float = 0.03
@@ -42,7 +53,8 @@ class ViewRange:
 class CropViews:
     """Views of the object in square crops. Camera v: focal[v] (fx, fy), principal[v] (cx, cy), in crop pixels.
 
-    `box` is the object's outline in the crop, x0 y0 x1 y1, not clipped.
+    `box` is the object's outline in the crop, x0 y0 x1 y1, not clipped. `photo_side` is how many pixels of its
+    photo a crop's side covers, infinite where no photo is meant.
     """
 
     size: int
@@ -51,6 +63,7 @@ class CropViews:
     focal: Float[np.ndarray, "view 2"]
     principal: Float[np.ndarray, "view 2"]
     box: Float[np.ndarray, "view 4"]
+    photo_side: Float[np.ndarray, "view"]
 
     def camera(self, view_idx: int) -> Camera:
         (fx, fy), (cx, cy) = self.focal[view_idx], self.principal[view_idx]
@@ -76,15 +89,43 @@ def draw_views(
     """`count` random views. `hull_obj`: vertices that span the object's convex hull, centred near the origin."""
     rotation = _tilt(views, count, rng) @ _look(views, count, rng)
     centre = (hull_obj.min(0) + hull_obj.max(0)) / 2
-    near, far = np.log(views.distance[0]), np.log(views.distance[1])
-    away = diameter * np.exp(rng.uniform(near, far, count))
+    away = _distances(hull_obj, diameter, views, count, rng)
     # The tilt has moved the object off the axis, so the translation is the tilted axis itself.
-    angle = np.radians(views.off_axis_deg) * np.sqrt(rng.random(count))
-    around = rng.uniform(0, 2 * np.pi, count)
-    ray = np.stack([np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around), np.cos(angle)], -1)
+    ray = _rays(views, count, rng)
     rotation = _turn_to(ray) @ rotation
     translation = away[:, None] * ray - rotation @ centre
-    return _zoomed(hull_obj, rotation, translation, views, size, rng)
+    return zoomed(hull_obj, rotation, translation, views, size, rng)
+
+
+def _distances(
+    hull_obj: Float[np.ndarray, "vertex 3"], diameter: float, views: ViewRange, count: int, rng: np.random.Generator
+) -> Float[np.ndarray, "view"]:
+    """By the share of the photo where one is asked for, never closer than one diameter."""
+    if views.photo is None or views.share is None:
+        near, far = np.log(views.distance[0]), np.log(views.distance[1])
+        return diameter * np.exp(rng.uniform(near, far, count))
+    near, far = (distance_of_share(hull_obj, share, views.photo) for share in reversed(views.share))
+    return rng.uniform(max(near, diameter), max(far, diameter), count)
+
+
+def distance_of_share(
+    hull_obj: Float[np.ndarray, "vertex 3"], share: float, photo: tuple[int, int, float]
+) -> float:
+    """How far the object is when it covers a share of a photo (width, height, focal length), by Cauchy's mean."""
+    width, height, focal = photo
+    return focal * float(np.sqrt(ConvexHull(hull_obj, qhull_options="QJ").area / (4 * share * width * height)))
+
+
+def _rays(views: ViewRange, count: int, rng: np.random.Generator) -> Float[np.ndarray, "view 3"]:
+    """Unit directions to the object: within a cone, or through any pixel of the photo."""
+    if views.photo is None:
+        angle = np.radians(views.off_axis_deg) * np.sqrt(rng.random(count))
+        around = rng.uniform(0, 2 * np.pi, count)
+        return np.stack([np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around), np.cos(angle)], -1)
+    width, height, focal = views.photo
+    slopes = rng.uniform(-0.5, 0.5, (count, 2)) * [width / focal, height / focal]
+    ray = np.concatenate([slopes, np.ones((count, 1))], -1)
+    return ray / np.linalg.norm(ray, axis=-1, keepdims=True)
 
 
 def widened(views: ViewRange, eyes_obj: Float[np.ndarray, "camera 3"], diameter: float) -> ViewRange:
@@ -103,7 +144,7 @@ def widened(views: ViewRange, eyes_obj: Float[np.ndarray, "camera 3"], diameter:
     )
 
 
-def _zoomed(
+def zoomed(
     hull_obj: Float[np.ndarray, "vertex 3"],
     rotation: Float[np.ndarray, "view 3 3"],
     translation: Float[np.ndarray, "view 3"],
@@ -111,6 +152,7 @@ def _zoomed(
     size: int,
     rng: np.random.Generator,
 ) -> CropViews:
+    """The crops that a detector's box would cut, enlarged and jittered, from photos of these cameras."""
     count = len(rotation)
     points = np.einsum("pj,vij->vpi", hull_obj, rotation) + translation[:, None]
     stretch = 1 + views.aspect * rng.uniform(-1, 1, count)
@@ -122,7 +164,8 @@ def _zoomed(
     offset = views.offset_jitter * size * rng.uniform(-1, 1, (count, 2))
     principal = size / 2 - focal[:, None] * (low + high) / 2 + offset
     box = np.concatenate([low, high], -1) * focal[:, None] + np.concatenate([principal, principal], -1)
-    return CropViews(size, rotation, translation, np.stack([focal, focal * stretch], -1), principal, box)
+    side = size * views.photo[2] / focal if views.photo is not None else np.full(count, np.inf)
+    return CropViews(size, rotation, translation, np.stack([focal, focal * stretch], -1), principal, box, side)
 
 
 def _look(views: ViewRange, count: int, rng: np.random.Generator) -> Float[np.ndarray, "view 3 3"]:
@@ -140,7 +183,12 @@ def _tilt(views: ViewRange, count: int, rng: np.random.Generator) -> Float[np.nd
     """Rolls about the optical axis."""
     most = np.pi if views.all_rotations else np.radians(views.roll_deg)
     angle = rng.uniform(-most, most, count)
-    turned = np.zeros((count, 3, 3))
+    return about_axis(angle)
+
+
+def about_axis(angle: Float[np.ndarray, "view"]) -> Float[np.ndarray, "view 3 3"]:
+    """Turns of the camera about its optical axis."""
+    turned = np.zeros((len(angle), 3, 3))
     turned[:, 0, 0] = turned[:, 1, 1] = np.cos(angle)
     turned[:, 1, 0], turned[:, 0, 1] = np.sin(angle), -np.sin(angle)
     turned[:, 2, 2] = 1

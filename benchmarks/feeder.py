@@ -1,0 +1,56 @@
+"""CPU seconds that a batch of training crops costs, and a sheet of what the network would see.
+
+    python benchmarks/feeder.py WORKSPACE [--sheet sheet.png]
+
+The workspace's mesh, backgrounds made here, the default batch; one line per size of the crops.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from maquette.data.images import write_image
+from maquette.estimator.appearance import Appearance
+from maquette.estimator.batches import Dressing, Scene, surface_colours
+from maquette.estimator.feeder import BatchMaker
+from maquette.estimator.occluders import Occlusion
+from maquette.estimator.pictures import load_pictures, make_pictures
+from maquette.estimator.sources import all_around
+from maquette.estimator.sprites import make_sprites
+from maquette.estimator.viewpoints import ViewRange
+from maquette.render.mesh import load_mesh
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--occlusion", default="ours")
+    parser.add_argument("--backgrounds", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    scene = Scene(load_mesh(asked.workspace / "asset" / "mesh.ply"), 128)
+    pictures = load_pictures(asked.backgrounds) if asked.backgrounds else []
+    pictures += make_pictures(30, surface_colours(scene.mesh, rng), rng)
+    began = time.process_time()
+    sprites = make_sprites(pictures, all_around(rng), 6, rng)
+    print(f"{len(sprites)} sprites: {time.process_time() - began:.2f} CPU s")
+    occlusion = Occlusion(kind=asked.occlusion)
+    maker = BatchMaker(scene, ViewRange(), Dressing(Appearance(), occlusion, pictures, 0.5, sprites), 32, 192, 3, 0)
+    for size in (64, 128):
+        maker(0, size)
+        maker(12, size)
+        began = time.process_time()
+        for batch_idx in range(24, 36):
+            batch = maker(batch_idx, size)
+        print(f"{size} px: {(time.process_time() - began) / 12:.3f} CPU s a batch of 32")
+    if asked.sheet:
+        rows = batch.crops.numpy()[:32].reshape(4, 8, 128, 128, 3).swapaxes(1, 2).reshape(4 * 128, 8 * 128, 3)
+        write_image(asked.sheet, rows)
+
+
+main()

@@ -1,0 +1,80 @@
+"""Training views written down as a BOP dataset, for other programs to learn from."""
+
+from pathlib import Path
+
+import numpy as np
+import trimesh
+
+from maquette.data.formats.bop_models import BopModel, write_models
+from maquette.data.formats.bop_scene import BopInstance, BopView
+from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
+from maquette.data.images import as_bytes, write_image
+from maquette.data.progress import track
+from maquette.estimator.batches import Scene
+from maquette.estimator.dressing import Dressing, Pool, dress
+from maquette.estimator.viewpoints import ViewRange
+from maquette.geometry.camera import Camera
+from maquette.geometry.lens import Lens
+from maquette.render.mesh import Mesh
+
+MM_PER_M = 1000.0
+OBJECT_ID = 1
+TOGETHER = 64
+
+
+def write_views(
+    folder: Path,
+    scene: Scene,
+    views: ViewRange,
+    dressing: Dressing,
+    count: int,
+    size: int,
+    rng: np.random.Generator,
+) -> None:
+    """`count` dressed crops in `folder`: camera.json, models/, train/000001/ with rgb, mask and mask_visib.
+
+    Every crop is an image with a camera of its own; the scene's mesh must be in metres.
+    """
+    place = folder / "train" / f"{OBJECT_ID:06d}"
+    for name in ("rgb", "mask", "mask_visib"):
+        (place / name).mkdir(parents=True)
+    written: list[BopView] = []
+    for first in track(list(range(0, count, TOGETHER)), "training views"):
+        pool = scene.draw_pool(min(TOGETHER, count - first), size, views, rng)
+        written += [
+            _write(place, pool, view, first + view, dressing, rng) for view in range(len(pool.buffers.mask))
+        ]
+    write_scene(place, written)
+    first_lens = written[0].lens
+    assert first_lens is not None
+    write_camera(folder / "camera.json", first_lens)
+    _write_model(folder / "models", scene.mesh, scene.diameter)
+
+
+def _write(place: Path, pool: Pool, view: int, im_id: int, dressing: Dressing, rng: np.random.Generator) -> BopView:
+    image, visible = dress(pool, view, dressing, rng)
+    silhouette = pool.buffers.mask[view].numpy().astype(bool)
+    photo = place / "rgb" / f"{im_id:06d}.png"
+    write_image(photo, image)
+    for name, mask in (("mask", silhouette), ("mask_visib", visible)):
+        write_image(place / name / f"{im_id:06d}_000000.png", mask)
+    pose = pool.views.cam_from_obj(view)
+    instance = BopInstance(OBJECT_ID, 0, pose, visibility_of(silhouette, visible, None), None, None)
+    return BopView(im_id, photo, _lens(pool.views.camera(view)), None, None, (instance,))
+
+
+def _lens(camera: Camera) -> Lens:
+    return Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
+
+
+def _write_model(folder: Path, mesh: Mesh, diameter: float) -> None:
+    folder.mkdir()
+    low, high = mesh.vertices.amin(0).tolist(), mesh.vertices.amax(0).tolist()
+    sides = [b - a for a, b in zip(low, high, strict=True)]
+    corner, size = (low[0], low[1], low[2]), (sides[0], sides[1], sides[2])
+    write_models(folder, [BopModel(OBJECT_ID, diameter, corner, size)])
+    colours = None if mesh.colours is None else as_bytes(mesh.colours.numpy())
+    shape = trimesh.Trimesh(
+        mesh.vertices.numpy() * MM_PER_M, mesh.faces.numpy(), process=False, vertex_colors=colours
+    )
+    shape.export(folder / f"obj_{OBJECT_ID:06d}.ply", vertex_normal=True)
