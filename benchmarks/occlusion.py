@@ -44,7 +44,9 @@ def main() -> None:
     request = EstimatorConfig(
         steps=asked.steps, crop=asked.crop, growth=(), mesh=Path(truth.mesh), backgrounds=asked.backgrounds
     )
-    print("| in front in training | " + " | ".join(f"{low:.0%} to {min(high, 1):.0%} visible" for low, high in BINS))
+    print(
+        "| in front in training | " + " | ".join(f"{low:.0%} to {min(high, 1):.0%} visible" for low, high in BINS)
+    )
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder:
             workspace = Workspace(Path(folder))
@@ -54,7 +56,9 @@ def main() -> None:
         cells = []
         for low, high in BINS:
             rows = np.array([score for visible, *score in found if low <= visible < high])
-            cells.append(f"{rows[:, 0].mean():.3f}, IoU {rows[:, 1].mean():.3f} ({len(rows)})" if len(rows) else "-")
+            cells.append(
+                f"{rows[:, 0].mean():.3f}, IoU {rows[:, 1].mean():.3f} ({len(rows)})" if len(rows) else "-"
+            )
         print(f"| {kind} | " + " | ".join(cells) + " |", flush=True)
 
 
