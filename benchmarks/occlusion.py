@@ -2,8 +2,8 @@
 
     python benchmarks/occlusion.py STUDIO --backgrounds DATA/backgrounds [--steps 300] [--crop 64]
 
-For each kind a network is trained on the true mesh, from one seed and with the same steps, and asked about every test
-photo at its true box: how many pixels of the object's silhouette in sight and out of it have their most likely
+For each kind a network is trained on the true mesh, from one seed and with the same steps, and asked about each
+test photo at its true box: how many pixels of the silhouette (hidden ones included) have their most likely
 surface point within a tenth of the diameter of the true one, and the IoU of the whole mask.
 """
 

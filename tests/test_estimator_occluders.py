@@ -140,7 +140,7 @@ def test_hands_are_closed_solids_of_a_hands_size(rng: np.random.Generator) -> No
         hand = make_hand(rng, 0.006)
         solid = trimesh.Trimesh(hand.vertices.numpy(), hand.faces.numpy(), process=False)
         assert solid.is_watertight and 0.2 < solid.extents.max() < 0.35
-        assert hand.colours is not None and 0 <= hand.colours.min() and hand.colours.max() <= 1
+        assert hand.colours is not None and hand.colours.min() >= 0 and hand.colours.max() <= 1
 
 
 def test_sprites_are_of_three_kinds_and_carry_no_colour_outside_their_outline(rng: np.random.Generator) -> None:
