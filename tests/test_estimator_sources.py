@@ -175,7 +175,7 @@ def test_written_views_read_back_as_bop_images_with_the_same_truth(
 def test_bop_images_that_cannot_be_learnt_from_say_why(
     tmp_path: Path, scene: Scene, rng: np.random.Generator
 ) -> None:
-    with pytest.raises(InputError, match="holds no BOP scenes: expected scene_camera.json"):
+    with pytest.raises(InputError, match=r"holds no BOP scenes: expected scene_camera.json"):
         find_scenes(tmp_path)
     write_views(tmp_path, scene, ViewRange(), plain(), 2, 64, rng)
     scenes = [read_scene(tmp_path / "train" / "000001")]
@@ -193,13 +193,13 @@ def test_bop_images_that_cannot_be_learnt_from_say_why(
 def test_options_that_leave_no_room_are_refused() -> None:
     with pytest.raises(InputError, match=r"--sources.real 0.7 and --sources.bop-share 0.5 must be at least 0"):
         check_sources(SourceConfig(real=0.7, bop=Path("pbr")))
-    with pytest.raises(InputError, match="--sources.real-held-out must be at least 2, got 1"):
+    with pytest.raises(InputError, match=r"--sources.real-held-out must be at least 2, got 1"):
         check_sources(SourceConfig(real_held_out=1))
 
 
 def test_another_mesh_without_alignment_has_no_fields(toy: Toy, scene: Scene) -> None:
     with pytest.raises(
-        InputError, match="needs the workspace's own asset: leave --mesh away, or add --sources.align"
+        InputError, match=r"needs the workspace's own asset: leave --mesh away, or add --sources.align"
     ):
         open_scene(toy.workspace, SourceConfig(colours="field"), scene.mesh, False, 64)
     with pytest.raises(InputError, match="this needs the stage `fields` first"):

@@ -15,6 +15,7 @@ from maquette.estimator.losses import info_nce
 from maquette.estimator.meshes import read_mesh
 from maquette.estimator.model import load_estimator, sample_surface
 from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape
+from maquette.estimator.occluders import Occlusion
 from maquette.estimator.stage import EstimatorConfig
 from maquette.estimator.training import average_into, rate_at, stop_at_nan
 from maquette.render.mesh import Mesh
@@ -31,6 +32,7 @@ TINY = EstimatorConfig(
     precision="float32",
     device="cpu",
     checkpoint_seconds=0.0,
+    occlusion=Occlusion(sprites=0),
     shape=NetworkShape(width=16, key_width=8, key_levels=2),
 )
 

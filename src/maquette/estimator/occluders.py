@@ -36,6 +36,8 @@ class Occlusion:
     """Share of the views in which the object stands in front once more, seen from another side."""
     shadow: float = 0.4
     """Share of what is in front that casts a shadow on the object and what is behind."""
+    sprites: int = 6
+    """Pictures made of each of seven solids and seven hands, with half as many cut-outs (0: outlines alone)."""
     cut_outs: Path | None = None
     """A folder of cut-outs (PNGs with transparency, or PASCAL VOC) instead of pieces of the backgrounds."""
 

@@ -35,7 +35,6 @@ from maquette.render.mesh import Mesh, load_mesh
 
 # Root mean square distance of two models of one object, in diameters, beyond which they are not taken for one.
 ALIKE = 0.03
-SPRITE_VIEWS = 6
 
 
 @dataclass(frozen=True)
@@ -205,8 +204,9 @@ def open_sprites(occlusion: Occlusion, pictures: list[Picture], rng: np.random.G
         return []
     given = load_cut_outs(occlusion.cut_outs) if occlusion.cut_outs else []
     if occlusion.kind == "published":
-        return given or cut_outs(pictures, 20 * SPRITE_VIEWS, rng)
-    return given + make_sprites(pictures, all_around(rng), SPRITE_VIEWS, rng)
+        return given or cut_outs(pictures, 120, rng)
+    made = make_sprites(pictures, all_around(rng), occlusion.sprites, rng) if occlusion.sprites else []
+    return given + made
 
 
 def all_around(rng: np.random.Generator) -> Look:

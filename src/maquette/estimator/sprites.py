@@ -32,7 +32,8 @@ Window = UInt8[np.ndarray, "size size 4"]
 # Views of a mesh from all around, as crops.
 Look = Callable[[Mesh, int], tuple[CropViews, PixelBuffers]]
 SOLIDS = (bottle, box, can, cup, thin, ball, book)
-SPACING = 0.004
+# The coarsest at which every print of every solid finds its faces.
+SPACING = 0.0035
 LONGEST = 128
 SMALLEST = 16
 
