@@ -216,7 +216,8 @@ def _picture(frame: Frame, box: Box, camera: Camera, settings: TrackSettings) ->
     left, top = (min(math.ceil(edge), side - 1) for edge in (x0, y0))
     right, bottom = max(math.floor(x1), left + 1), max(math.floor(y1), top + 1)
     inside = np.ascontiguousarray(pixels[top:bottom, left:right])
-    return Picture(inside, crop_camera(camera, window, side).cropped(left, top, right - left, bottom - top))
+    cut = crop_camera(camera, window, side).cropped(float(left), float(top), right - left, bottom - top)
+    return Picture(inside, cut)
 
 
 def _glimpse(frame: Frame, box: Box, camera: Camera, settings: TrackSettings) -> Glimpse:
