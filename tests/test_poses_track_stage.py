@@ -1,4 +1,4 @@
-"""`maquette track` from a video to files: what is written, what is refused, and that it goes on where it stopped."""
+"""`maquette track` from a video to files: what is written, what is refused, how it goes on where it stopped."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

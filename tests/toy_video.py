@@ -1,4 +1,4 @@
-"""A video of a ball painted by coordinates before a grey wall, and a network that reads the paint: all of it exact."""
+"""A video of a ball painted by coordinates before a grey wall, and a network that reads the paint."""
 
 from dataclasses import replace
 
