@@ -11,10 +11,11 @@ import torch
 from maquette.geometry.transforms import apply, rigid, rotation_angle
 from maquette.matching.carry import Glimpse, carry, predict, surface_points
 from maquette.poses.find import Finder, SearchSettings
-from maquette.poses.follow import TrackSettings, apart, colours_confidence, thinned
+from maquette.poses.follow import TrackSettings, apart, colours_confidence, corners_of, outline, thinned
 from maquette.poses.scan import ScanSettings
 from maquette.poses.tracker import Memory, ObjectTracker
-from maquette.render.views import render_view
+from maquette.render.mesh import Mesh, MeshRenderer
+from maquette.render.views import render_view, silhouette_box
 from toy_video import VIDEO_CAMERA, film, make_finder, motion
 
 WHOLE = (0.0, 0.0, 200.0, 150.0)
@@ -154,6 +155,16 @@ def test_threads_share_a_finder_and_see_the_same(coloured):
     with ThreadPoolExecutor(2) as pool:
         for together in pool.map(whole_video, range(4)):
             np.testing.assert_array_equal(together, alone)
+
+
+def test_a_hull_has_the_outline_of_its_mesh(coloured):
+    pose = motion(3)[2]
+    whole = silhouette_box(coloured.renderer.mesh.vertices.double().numpy(), VIDEO_CAMERA, pose)
+    np.testing.assert_allclose(outline(pose, VIDEO_CAMERA, coloured), whole)
+    assert len(corners_of(coloured.renderer)) < len(coloured.renderer.mesh.vertices)
+    flat = Mesh(torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2]], dtype=torch.int32))
+    assert corners_of(MeshRenderer(flat)).shape == (3, 3)
+    assert outline(rigid(np.eye(3), np.array([9.0, 0, 1])), VIDEO_CAMERA, coloured) is None
 
 
 def test_thinned_surfaces_are_parts_of_the_whole(trained):

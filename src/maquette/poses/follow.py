@@ -9,13 +9,16 @@ searched   everything that a single photo gets, in the whole frame.
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from scipy.spatial import ConvexHull, QhullError
 
 from maquette.estimator.crops import crop_camera, crop_photo, crop_window
 from maquette.geometry.camera import Camera
@@ -28,7 +31,11 @@ from maquette.matching.refine import make_landscape
 from maquette.matching.scoring import gather_evidence, likelihood_scores
 from maquette.poses.boxes import Box, clip_box
 from maquette.poses.find import Finder, find_in_box, search_photo
+from maquette.render.mesh import MeshRenderer
 from maquette.render.views import silhouette_box
+
+# Corners of meshes in use; forgotten with them.
+_CORNERS: WeakKeyDictionary[MeshRenderer, np.ndarray] = WeakKeyDictionary()
 
 Frame = UInt8[np.ndarray, "height width 3"]
 Step = Literal["carried", "network", "looked in", "searched"]
@@ -170,8 +177,18 @@ def search_frame(frame: Frame, camera: Camera, finder: Finder, rng: np.random.Ge
 
 def outline(cam_from_obj: Matrix4, camera: Camera, finder: Finder) -> Box | None:
     """The box around the object, not cut at the frame's borders; None where it is behind or beside the frame."""
-    box = silhouette_box(finder.renderer.mesh.vertices.double().numpy(), camera, cam_from_obj)
+    box = silhouette_box(corners_of(finder.renderer), camera, cam_from_obj)
     return box if box is not None and clip_box(box, camera) is not None else None
+
+
+def corners_of(renderer: MeshRenderer) -> Float[np.ndarray, "corner 3"]:
+    """The vertices of the mesh's convex hull, worked out once: any box around them is one around the mesh."""
+    if renderer not in _CORNERS:
+        vertices = renderer.mesh.vertices.double().numpy()
+        with suppress(QhullError):  # a flat mesh has no hull: all of its vertices do as well
+            vertices = vertices[ConvexHull(vertices).vertices]
+        _CORNERS[renderer] = vertices
+    return _CORNERS[renderer]
 
 
 def around(boxes: Sequence[Box]) -> Box:

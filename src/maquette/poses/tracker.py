@@ -112,7 +112,9 @@ class ObjectTracker:
     def _searched(self, frame: Frame, rng: np.random.Generator) -> Held | None:
         """The object anywhere in the frame, in frames whose turn it is."""
         lost_for, settings, finder = self.memory.lost_for, self._settings, self._finder
-        if lost_for % settings.scan_every == 0:
+        # Features are asked first where an object has just been lost: they take a fraction of the time.
+        just_lost = lost_for == 0 and self.memory.cam_from_obj is not None and finder.landmarks is not None
+        if lost_for % settings.scan_every == 0 and not just_lost:
             return search_frame(frame, self._camera, finder, rng)
         if lost_for % settings.search_every:
             return None
