@@ -28,6 +28,7 @@ def load(name: str) -> Callable[..., None]:
         "asset": _asset,
         "estimator": _estimator,
         "poses": _poses,
+        "track": _track,
         "views": _views,
         "align": _align,
         "scores": _scores,
@@ -119,6 +120,16 @@ def _poses() -> Callable[..., None]:
         stage.run(Workspace(folder), poses, overwrite)
 
     return poses
+
+
+def _track() -> Callable[..., None]:
+    from maquette.poses import track as stage
+
+    def track(folder: Folder, track: Annotated[stage.TrackConfig, Unnamed], overwrite: Overwrite = False) -> None:
+        """A video -> where the object is in each frame: JSON, CSV (BOP) and a video with the object drawn in."""
+        stage.run(Workspace(folder), track, overwrite)
+
+    return track
 
 
 def _views() -> Callable[..., None]:

@@ -25,6 +25,7 @@ COMMANDS = {
     "asset": "fields -> mesh, texture, exports, rendered masks and views",
     "estimator": "asset -> a network trained to recognise the object's surface in a photo",
     "poses": "photos + estimator -> where the object is in each",
+    "track": "video + estimator -> the object followed from frame to frame",
     "views": "asset -> pictures, masks, depth and normals from any camera",
     "align": "two assets of one object -> the transform that lays one on the other",
     "scores": "predictions + truth -> numbers",
@@ -37,7 +38,7 @@ COMMANDS = {
 _GROUPS = (
     ("everything at once", ("demo", "run")),
     ("stages, one after the other", ("cameras", "masks", "fields", "asset", "estimator")),
-    ("using and judging the result", ("poses", "views", "align", "scores", "bench", "report", "export")),
+    ("using and judging the result", ("poses", "track", "views", "align", "scores", "bench", "report", "export")),
     ("making photos", ("studio",)),
 )
 

@@ -47,6 +47,22 @@ def read_frames(path: Path, chosen: Int[np.ndarray, "chosen"]) -> Iterator[tuple
             yield frame_idx, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
+def every_frame(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """All frames of a video in order, sRGB, one at a time."""
+    for frame in _frames(path):
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def count_and_rate(path: Path) -> tuple[int, float]:
+    """How many frames a video says it has, and how many a second; 0 where it does not say."""
+    video = cv2.VideoCapture(str(path))
+    try:
+        count, rate = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
+    finally:
+        video.release()
+    return max(0, int(count)), float(rate) if np.isfinite(rate) and rate > 0 else 0.0
+
+
 def _frames(path: Path) -> Iterator[np.ndarray]:
     video = cv2.VideoCapture(str(path))
     try:

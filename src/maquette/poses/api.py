@@ -22,8 +22,10 @@ from maquette.matching.estimate import EstimateSettings
 from maquette.poses.boxes import Box, clip_box
 from maquette.poses.depth import lift_to_depth
 from maquette.poses.find import Finder, SearchSettings, find_objects
+from maquette.poses.follow import TrackSettings
 from maquette.poses.photos import PhotoSource, find_camera
 from maquette.poses.sources import Switch, choose_sources, load_finder
+from maquette.poses.tracker import ObjectTracker, State
 from maquette.render.views import silhouette_box
 
 Photo = Path | str | UInt8[np.ndarray, "height width 3"]
@@ -89,6 +91,16 @@ class Estimator:
             raise InputError(f"two of the workspaces are called {_twice(names)!r}; rename one of the folders")
         return cls(tuple(objects))
 
+    def tracker(
+        self,
+        camera: Camera | Lens | Path | str | None = None,
+        settings: TrackSettings | None = None,
+        seed: int = 0,
+    ) -> "Tracker":
+        """One video's tracker; `camera` as in `estimate`. Any number of trackers may share an estimator."""
+        sources = tuple(_camera(known, camera) for known in self.objects)
+        return Tracker(self.objects, sources, settings, seed)
+
     def estimate(
         self,
         photo: Photo,
@@ -120,6 +132,48 @@ class Estimator:
                     found.append(
                         _pose(known, source.camera, one.cam_from_obj, one.confidence, one.source, one.inliers)
                     )
+        return sorted(found, key=lambda pose: -pose.confidence)
+
+
+class Tracker:
+    """Follows an estimator's objects through one video: `follow` is given its frames in order.
+
+    Not to be shared between threads; the estimator is. What is kept does not grow with the video.
+    """
+
+    def __init__(
+        self,
+        objects: tuple[KnownObject, ...],
+        sources: tuple[PhotoSource, ...],
+        settings: TrackSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._objects, self._sources = objects, sources
+        self._trackers = [
+            ObjectTracker(known.finder, source.camera, settings, seed)
+            for known, source in zip(objects, sources, strict=True)
+        ]
+        self._states: dict[str, State] = {known.name: "lost" for known in objects}
+
+    @property
+    def states(self) -> dict[str, State]:
+        """Of each object whether it was found (by a search), followed or lost in the last frame."""
+        return dict(self._states)
+
+    def follow(self, frame: Photo) -> list[Pose]:
+        """Every object that is in the next frame, most confident first.
+
+        Raises InputError where frame and camera do not fit each other.
+        """
+        pixels = frame if isinstance(frame, np.ndarray) else read_photo(Path(frame))
+        name = str(frame) if isinstance(frame, (str, Path)) else "the frame"
+        found: list[Pose] = []
+        for known, source, tracker in zip(self._objects, self._sources, self._trackers, strict=True):
+            seen = tracker.follow(source.fit(pixels, name))
+            self._states[known.name] = seen.state
+            if seen.cam_from_obj is not None:
+                pose = (seen.cam_from_obj, seen.confidence, seen.by, seen.inliers)
+                found.append(_pose(known, source.camera, *pose))
         return sorted(found, key=lambda pose: -pose.confidence)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from maquette.cameras.undistort import bends, undistort_box, undistort_photo, undistorted_camera
+from maquette.cameras.video import VIDEO_SUFFIXES
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
 from maquette.data.images import PHOTO_SUFFIXES, list_photos, read_photo, select_photos
@@ -62,6 +63,8 @@ class PhotoSource:
 def find_photos(photos: Path, frames: str | None) -> list[Path]:
     """The chosen photos, sorted by name. Raises InputError where there are none."""
     if photos.is_file():
+        if photos.suffix.lower() in VIDEO_SUFFIXES:
+            raise InputError(f"{photos} is a video: follow the object through it with `maquette track`")
         if photos.suffix.lower() not in PHOTO_SUFFIXES:
             raise InputError(
                 f"{photos} is no photo; expected a folder of photos or one of {', '.join(PHOTO_SUFFIXES)}"

@@ -21,12 +21,14 @@ from maquette.data.images import read_photo, write_image
 from maquette.data.progress import say
 from maquette.data.records import Capture, View
 from maquette.data.workspace import Workspace, swap_in
+from maquette.estimator.model import load_estimator
+from maquette.estimator.onnx_export import export_onnx
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
 from maquette.recipes.export_object import write_bop, write_foundationpose
 from maquette.recipes.export_parts import copy_photo, lens_of_view, mask_of
 
-ExportFormat = Literal["bop", "colmap", "nerfstudio", "neus", "nerfpp", "llff", "foundationpose"]
+ExportFormat = Literal["bop", "colmap", "nerfstudio", "neus", "nerfpp", "llff", "foundationpose", "onnx"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 
@@ -35,7 +37,8 @@ class ExportConfig:
     """What to write."""
 
     format: ExportFormat
-    """Whose: BOP dataset, COLMAP model, transforms.json, cameras_sphere.npz, NeRF++, LLFF, reference views."""
+    """Whose: BOP dataset, COLMAP model, transforms.json, cameras_sphere.npz, NeRF++, LLFF, reference views, or
+    the trained network as ONNX."""
     diameter: float | None = None
     """The object's diameter in metres, for formats in metres or millimetres where the scale is unknown."""
     object_id: int = 1
@@ -44,19 +47,29 @@ class ExportConfig:
 
 def export(workspace: Workspace, to: Path, request: ExportConfig, overwrite: bool = False) -> None:
     """Write the folder `to`. Raises InputError where the workspace lacks what it needs, or `to` is taken."""
-    capture = load_capture(workspace)
+    write, what = _prepare(workspace, request)
     if to.exists() and (not to.is_dir() or any(to.iterdir())) and not overwrite:
         raise InputError(f"{to} is not empty. Add --overwrite to replace it, or choose another folder.")
-    partial = to.with_name(f".{to.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    beside = to.with_name(f".{to.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
     try:
-        WRITERS[request.format](workspace, capture, request, partial)
+        write(beside)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
         raise
-    swap_in(partial, to)
-    say(f"export: {len(capture.learnt)} photos as {request.format} in {to}")
+    swap_in(beside, to)
+    say(f"export: {what} as {request.format} in {to}")
+
+
+def _prepare(workspace: Workspace, request: ExportConfig) -> tuple[Callable[[Path], None], str]:
+    """What writes the folder, and what it holds."""
+    if request.format == "onnx":
+        estimator = load_estimator(workspace)
+        return lambda to: export_onnx(estimator, to), "the query network"
+    capture = load_capture(workspace)
+    writer = WRITERS[request.format]
+    return lambda to: writer(workspace, capture, request, to), f"{len(capture.learnt)} photos"
 
 
 def _copied(workspace: Workspace, views: tuple[View, ...], metric: bool, images: Path, masks: Path) -> GivenCapture:

@@ -7,6 +7,7 @@ here); both are separated by spaces. Source: BOP toolkit, docs/bop_challenge_201
 import csv
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class BopResult:
     seconds: float
 
 
-def write_results(path: Path, results: list[BopResult], metres_per_unit: float = 1.0) -> None:
+def write_results(path: Path, results: Iterable[BopResult], metres_per_unit: float = 1.0) -> None:
     """Write a results file, beside and renamed. `metres_per_unit` 0.001 writes translations as they are."""
     beside = path.with_name(f".{path.name}.partial")
     with open(beside, "w", newline="") as file:
