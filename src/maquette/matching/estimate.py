@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maquette.geometry.transforms import Matrix4, rigid, rotation_angle
 from maquette.matching.appearance import Picture, align_appearance
+from maquette.matching.confidence import BY_HAND, Witnesses
 from maquette.matching.distribution import Distribution, Observation, Surface, distribute, sample
 from maquette.matching.hypotheses import (
     Rotations,
@@ -309,30 +310,15 @@ def judge(
 
 
 def confidence(mask_iou: float, log_ratio: float, agreement: float | None, inliers: int = 0) -> float:
-    """0..1, rising with the silhouette's agreement, with what the correspondences say, with the colours' and with
-    the local features that carry the pose.
+    """0..1 by the weights set by hand, rising with the silhouette's agreement, with what the correspondences say,
+    with the colours' and with the local features that carry the pose.
     """
-    evidence = 8 * (mask_iou - 0.75) + 1.5 * (log_ratio - 1.5)
-    if agreement is not None:
-        evidence += 6 * (agreement - 0.35)
-    return _share(evidence + features_evidence(inliers))
+    return BY_HAND.probability(Witnesses(mask_iou, log_ratio, agreement, inliers))
 
 
 def local_confidence(inliers: int, agreement: float | None) -> float:
     """The same where no network saw the photo: twelve features, or fewer and the colours, are needed."""
-    evidence = features_evidence(inliers) - 3.5
-    if agreement is not None:
-        evidence += 6 * (agreement - 0.35)
-    return _share(evidence)
-
-
-def features_evidence(inliers: int) -> float:
-    """What local features that carry a pose add to its log odds; more than forty say no more."""
-    return 0.3 * min(inliers, 40)
-
-
-def _share(evidence: float) -> float:
-    return float(1 / (1 + np.exp(-evidence)))
+    return BY_HAND.probability(Witnesses(None, None, agreement, inliers))
 
 
 def _float(values: np.ndarray) -> Tensor:

@@ -7,7 +7,7 @@ nothing else, so its mask runs over half a photo; what stands out is where mask 
   h_u = sigmoid(mask logit) I_u             heat
   s   = mean of h over the object's square - half of its mean over a square twice as wide
 The highest peaks of s over all sizes, and the parts of the masks that stand alone, are looked at twice more, each
-in a crop of its own, which is what the network was trained for: first where the pass saw it, then where the crop did.
+in a crop of its own, which is what the network was trained for: where the pass saw it, then where the crop did.
 """
 
 import math

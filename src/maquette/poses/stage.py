@@ -19,6 +19,7 @@ from maquette.data.workspace import Workspace, begin_stage
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.boxes import Box, clip_box, read_boxes
+from maquette.poses.calibrate import learn_confidence
 from maquette.poses.depth import check_metric, depth_beside, lift_to_depth
 from maquette.poses.find import SearchSettings, find_objects
 from maquette.poses.known import Knowledge, Placement, know
@@ -60,6 +61,8 @@ class PosesConfig:
     """Poses from the trained network; auto: where there is one."""
     local: Switch = "auto"
     """Poses from local features, which need no training; auto: where the capture has cameras and masks."""
+    rehearse: bool = False
+    """Fit the confidences first, where they are not: to poses in made photos whose answer is known (a minute)."""
     overlays: bool = True
     """Draw what was found into each photo."""
     search: Annotated[SearchSettings, tyro.conf.arg(name="")] = field(default_factory=SearchSettings)
@@ -92,6 +95,8 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     _check(request)
     photos = find_photos(request.photos, request.frames)
     sources = choose_sources(workspace, request.network, request.local)
+    if request.rehearse and sources.network:
+        learn_confidence(workspace, load_finder(workspace, sources, request.settings, request.search))
     stage = begin_stage(workspace.poses(request.name), request, _inputs(workspace, request, sources), overwrite)
     if stage.complete:
         say(f"poses: complete in {stage.final}")
@@ -144,6 +149,8 @@ def _inputs(workspace: Workspace, request: PosesConfig, sources: Sources) -> dic
     inputs = {"photos": request.photos, "cameras": workspace.cameras / "cameras.json"}
     inputs |= {"estimator": workspace.estimator} if sources.network else {}
     inputs |= {"features": workspace.features} if sources.features is not None else {}
+    fitted = workspace.confidence / "confidence.json"
+    inputs |= {"confidence": fitted} if fitted.exists() else {}
     inputs |= {"camera": request.camera} if request.camera else {}
     inputs |= {"boxes": request.boxes} if request.boxes else {}
     inputs |= {"depth": request.depth} if request.depth else {}
