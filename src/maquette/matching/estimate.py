@@ -70,7 +70,10 @@ class EstimateSettings:
     """What ranks hypotheses: our likelihood, or SurfEmb's score as published."""
     normals: bool = True
     """Hypotheses whose three points do not face the camera are dropped."""
-    rotations: int = 1
+    ranked: bool = True
+    """The `scored` hypotheses are those that agree best with a draw of correspondences; else the first that pass
+    the pruning, as published."""
+    rotations: Literal[1, 2, 4] = 1
     """4: queries and masks are averaged over the crop turned by 0, 90, 180 and 270 degrees, as published; for
     networks trained on all rotations."""
     outlier: float = 0.2
@@ -195,10 +198,11 @@ def propose(
     depths = possible_depths(camera, surface.diameter)
     good = plausible(rotations, translations, points[point[source]], normals if settings.normals else None, depths)
     rotations, translations = rotations[good], translations[good]
-    row, point = (part[:, 0] for part in sample(distribution, 500, 1, rng))
-    agreement = consensus(rotations, translations, camera, xy[row], points[point], 3.0)
-    best = np.argsort(-agreement)[: settings.scored]
-    rotations, translations = rotations[best], translations[best]
+    best = np.arange(len(rotations))
+    if settings.ranked:
+        row, point = (part[:, 0] for part in sample(distribution, 500, 1, rng))
+        best = np.argsort(-consensus(rotations, translations, camera, xy[row], points[point], 3.0))
+    rotations, translations = rotations[best[: settings.scored]], translations[best[: settings.scored]]
     if settings.robust_runs:
         row, point = (part[:, 0] for part in sample(distribution, 1500, 1, rng))
         seeds = tuple(range(settings.robust_runs))

@@ -22,6 +22,7 @@ from maquette.matching.keypoints import find_keypoints
 from maquette.matching.landmarks import Landmarks
 from maquette.matching.local import LocalPose, LocalSettings, local_poses, support
 from maquette.poses.boxes import Box, clip_box
+from maquette.poses.ensemble import encode_turned
 from maquette.poses.scan import ScanSettings, Sighting, box_iou, scan_photo
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import silhouette_box
@@ -194,7 +195,8 @@ def _best_in(
     estimator = finder.estimator
     if estimator is None or finder.surface is None:
         return _surest(judge_given(given, finder.renderer, picture), finder)
-    queries = estimator.encode(torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None])
+    crop = torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None]
+    queries = encode_turned(estimator, crop, finder.settings.rotations)
     observation = Observation(
         crop_camera(camera, window, estimator.output_size),
         queries.mask_logit[0].float(),
