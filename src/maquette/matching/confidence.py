@@ -72,7 +72,7 @@ class Calibration:
     def probability(self, seen: Witnesses) -> float:
         """0..1: how probable it is that the pose is right."""
         weights = self.network if seen.kind == "network" else self.local
-        return float(_share(evidence_of([seen])[0] @ _vector(weights)))
+        return float(_share(evidence_of([seen]) @ _vector(weights))[0])
 
 
 BY_HAND = Calibration(Weights(0.0, 8.0, 1.5, 6.0, 0.3), Weights(-3.5, 0.0, 0.0, 6.0, 0.3))
