@@ -42,7 +42,7 @@ class SearchSettings:
     """At most this many of the object in a photo (or in each given box, one)."""
     sure: float = 0.7
     """Where no box is given, poses of less confidence are not reported: nothing is there."""
-    enough: float = 0.97
+    enough: float = 0.95
     """A pose from local features as sure as this, on which the colours agree, spares the network."""
     rival: float = 0.5
     """Sightings that score less than this share of the best are not looked at."""
