@@ -48,9 +48,7 @@ def main() -> None:
     for part, values in seconds.items():
         print(f"| {part} | {np.median(values):.2f} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"\nCPU seconds, {args.threads} thread(s); peak memory {peak:.0f} MiB, the program and its libraries included"
-    )
+    print(f"\nCPU seconds, {args.threads} thread(s); peak memory {peak:.0f} MiB, libraries included")
 
 
 def measure(path: Path, source: PhotoSource, finder: Finder, seconds: dict[str, list[float]]) -> None:
