@@ -4,6 +4,7 @@ CPU seconds, so that other programs on the machine do not count; with --threads 
 """
 
 import argparse
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,6 +47,8 @@ def main() -> None:
     print(f"| part | median of {len(chosen)} photos, s |\n|---|---|")
     for part, values in seconds.items():
         print(f"| {part} | {np.median(values):.2f} |")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\nCPU seconds, {args.threads} thread(s); peak memory {peak:.0f} MiB, libraries included")
 
 
 def measure(path: Path, source: PhotoSource, finder: Finder, seconds: dict[str, list[float]]) -> None:
@@ -69,6 +72,7 @@ def measure(path: Path, source: PhotoSource, finder: Finder, seconds: dict[str, 
         sightings = timed("scan of the photo by the network", lambda: scan_photo(photo, estimator))
         if sightings:
             timed("network, one box", lambda: find_in_box(photo, camera, sightings[0].box, network, rng()))
+        timed("network alone, no box", lambda: search_photo(photo, camera, network, rng()))
         timed("all, no box", lambda: search_photo(photo, camera, finder, rng()))
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from maquette.matching.distribution import CHUNK, Observation, Surface, distribute, sample
+from maquette.matching.distribution import CHUNK, Observation, Surface, bound_bytes, distribute, sample
 from matching_oracle import make_oracle, observe, true_pose
 
 ALPHA = 1.5
@@ -72,3 +73,39 @@ def test_an_empty_mask_gives_an_empty_distribution():
     observation, surface = small_case()
     nothing = Observation(observation.camera, torch.full_like(observation.mask_logit, -9.0), observation.query)
     assert len(distribute(nothing, surface, torch.Generator().manual_seed(0)).pixel_idx) == 0
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the size of the largest tensor that any operation made, in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for one in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(one, torch.Tensor):
+                self.bytes = max(self.bytes, one.numel() * one.element_size())
+        return result
+
+
+def test_no_matrix_of_all_pixels_and_all_points_ever_exists():
+    """Every tensor stays below a chunk of it, so the stated bound holds for any number of pixels."""
+    observation, _ = small_case()
+    points = 6000
+    rng = np.random.default_rng(1)
+    normals = torch.nn.functional.normalize(torch.as_tensor(rng.normal(size=(points, 3))).float(), dim=-1)
+    keys = torch.as_tensor(rng.normal(size=(points, 12))).float()
+    with Largest() as largest:
+        found = distribute(observation, Surface(normals, normals, keys, 2.0), torch.Generator().manual_seed(0))
+    whole = 4 * len(found.pixel_idx) * points
+    assert largest.bytes < 4 * 1.02 * CHUNK * points < 0.6 * whole
+    assert 3 * largest.bytes < bound_bytes(points) < 2**26
+
+
+def test_a_thinned_surface_is_some_of_its_points():
+    _, surface = small_case()
+    few = surface.thinned(100)
+    assert len(few.keys) == len(few.points_obj) == len(few.normals_obj) == 100
+    assert len(surface.thinned(10_000).keys) == 400

@@ -38,6 +38,18 @@ def test_the_pose_is_found(oracle, spoilt, degrees, add):
     assert np.median([e[1] for e in errors]) < add
 
 
+def test_the_published_way_finds_the_pose_too(oracle):
+    """SurfEmb's score over the first survivors, refined on coordinates alone."""
+    settings = EstimateSettings(
+        scoring="published", ranked=False, normals=False, robust_runs=0, refined=1, outline_weight=0.0, scored=300
+    )
+    rng = np.random.default_rng(0)
+    camera, pose = true_pose(oracle, rng)
+    found = estimate(observe(oracle, camera, pose, rng), oracle.surface, oracle.renderer, rng, settings)
+    degrees, add = error_of(oracle, found[0].cam_from_obj, pose)
+    assert degrees < 2 and add < 0.03
+
+
 def test_confidence_falls_with_what_is_seen(oracle):
     confidences = []
     for spoilt in ({}, {"noise": 3.0}, {"noise": 4.0, "outliers": 0.6, "hidden": 0.4}):

@@ -22,16 +22,19 @@ from maquette.geometry.transforms import rigid, rotation_angle
 from maquette.matching.depth import fit_to_surface, move_along_ray
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.api import Pose
-from maquette.poses.boxes import read_boxes
+from maquette.poses.boxes import boxes_of_masks, read_boxes
 from maquette.poses.depth import crop_depth, lift_to_depth
+from maquette.poses.ensemble import encode_turned
 from maquette.poses.find import Finder, SearchSettings
 from maquette.poses.scan import (
     ScanSettings,
     Sighting,
     blobs,
+    heat,
     information,
     level_picture,
     object_sizes,
+    peaks,
     scan_photo,
     suppressed,
 )
@@ -131,6 +134,52 @@ def test_blobs_of_another_size_are_left_to_another_pass(red):
     query[..., 0] = 9.0
     found = blobs(Queries(logit, logit, query), red.keys, 25.0)
     assert [sighting.box for sighting in found] == [(20.0, 20.0, 50.0, 45.0)]
+
+
+def test_a_peak_stands_where_the_heat_is_and_not_in_an_even_haze():
+    heated = np.full((60, 80), 0.2)
+    assert peaks(heated, 12.0, 5) == [] or peaks(heated, 12.0, 5)[0].score == pytest.approx(0.1)
+    heated[20:32, 50:62] = 0.9
+    best = peaks(heated, 12.0, 5)[0]
+    assert np.abs(np.subtract(best.box, (50, 20, 62, 32))).max() < 2.5 and best.score > 0.4
+
+
+def test_heat_needs_both_mask_and_information():
+    keys = 9 * torch.eye(12)
+    logit = torch.full((1, 8, 12), -9.0)
+    logit[0, :, 4:] = 9.0
+    query = torch.zeros(1, 8, 12, 12)
+    query[:, :, :8, 3] = 9.0
+    found = heat(Queries(logit, logit, query), keys)
+    expected = np.repeat([[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]], 4, 0)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_turned_crops_say_the_same_where_the_network_knows_no_up(red):
+    """RedNet answers pixel by pixel, so its average over quarter turns is itself."""
+    crops = torch.rand(2, 3, 64, 64)
+    once, four = red.encode(crops), encode_turned(red, crops, 4)
+    torch.testing.assert_close(four.mask_logit, once.mask_logit)
+    torch.testing.assert_close(four.query, once.query)
+
+
+def test_masks_stand_for_boxes(tmp_path):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:20, 30:50] = 255
+    write_image(tmp_path / "a.png", mask)
+    small = np.zeros((60, 80), np.uint8)
+    small[40:45, 5:9] = 255
+    for index, one in enumerate((small, mask)):
+        write_image(tmp_path / f"b_{index:06d}.png", one)
+    found = boxes_of_masks(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], (80, 60), 2)
+    assert found == {"a.jpg": [(30, 10, 50, 20)], "b.jpg": [(30, 10, 50, 20), (5, 40, 9, 45)]}
+    assert boxes_of_masks(tmp_path, ["b.jpg"], (80, 60)) == {"b.jpg": [(30, 10, 50, 20)]}
+    with pytest.raises(InputError, match=r"a\.png is 80x60, its photo 40x60; a mask has the size of its photo"):
+        boxes_of_masks(tmp_path, ["a.jpg"], (40, 60))
+    with pytest.raises(InputError, match=r"no mask of any of the 1 photos; for z\.jpg it would be z\.png"):
+        boxes_of_masks(tmp_path, ["z.jpg"], (80, 60))
+    with pytest.raises(InputError, match="is not a folder of masks"):
+        boxes_of_masks(tmp_path / "none", ["a.jpg"], (80, 60))
 
 
 def test_overlapping_sightings_are_one():

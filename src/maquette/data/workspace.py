@@ -68,6 +68,11 @@ class Workspace:
         return self.root / "features"
 
     @property
+    def confidence(self) -> Path:
+        """What confidences were fitted to; made by a rehearsal of the stage `poses`."""
+        return self.root / "confidence"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

@@ -7,11 +7,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from maquette.geometry.transforms import Matrix4, rigid, rotation_angle
 from maquette.matching.appearance import Picture, align_appearance
+from maquette.matching.confidence import BY_HAND, Witnesses
 from maquette.matching.distribution import Distribution, Observation, Surface, distribute, sample
 from maquette.matching.hypotheses import (
     Rotations,
@@ -24,11 +25,13 @@ from maquette.matching.hypotheses import (
     spread_enough,
 )
 from maquette.matching.refine import Landscape, Visible, climb, make_landscape, seen_points, trace_outline
-from maquette.matching.scoring import Evidence, gather_evidence, likelihood_scores
+from maquette.matching.scoring import Evidence, gather_evidence, likelihood_scores, published_scores
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import render_view
 
 Source = Literal["network", "local"]
+Scoring = Literal["likelihood", "published"]
+SCORES = {"likelihood": likelihood_scores, "published": published_scores}
 
 # Local features place the object more finely than colours on a small picture: these must agree better by this much
 # to move such a pose (measured: below it they double its error).
@@ -51,6 +54,10 @@ class EstimateSettings:
     """Hypotheses that pass the quick ranking and are scored in full."""
     refined: int = 4
     """Best distinct hypotheses that are refined."""
+    finished: int = 2
+    """Of these, the best after one round are refined to the end."""
+    glanced: int = 3000
+    """Surface points by which all hypotheses are scored; the best `refined` x 6 are then scored by all points."""
     points: int = 1000
     """Surface points that move with a pose while it is refined, at most."""
     rounds: int = 3
@@ -59,6 +66,16 @@ class EstimateSettings:
     """Independent measurements a pixel stands for; neighbours say nearly the same."""
     outline_weight: float = 0.3
     """Weight of a rim pixel's squared distance to the mask's edge; 0 refines on coordinates alone."""
+    scoring: Scoring = "likelihood"
+    """What ranks hypotheses: our likelihood, or SurfEmb's score as published."""
+    normals: bool = True
+    """Hypotheses whose three points do not face the camera are dropped."""
+    ranked: bool = True
+    """The `scored` hypotheses are those that agree best with a draw of correspondences; else the first that pass
+    the pruning, as published."""
+    rotations: Literal[1, 2, 4] = 1
+    """4: queries and masks are averaged over the crop turned by 0, 90, 180 and 270 degrees, as published; for
+    networks trained on all rotations."""
     outlier: float = 0.2
     """Chance that a pixel's correspondence means nothing."""
     aligned: int = 4
@@ -116,12 +133,12 @@ def estimate(
             return judge_given(given, renderer, picture)
         evidence = gather_evidence(observation, distribution, settings.outlier)
         rotations, translations = propose(observation, distribution, surface, rng, settings)
-        chosen: list[int] = []
-        if len(rotations):
-            scores = likelihood_scores(_float(rotations), _float(translations), evidence, surface).numpy()
-            chosen = distinct(rotations, translations, scores, settings.refined, surface.diameter)
+        best, scores = rank(rotations, translations, evidence, surface, settings)
+        rotations, translations = rotations[best], translations[best]
+        chosen = distinct(rotations, translations, scores, settings.refined, surface.diameter)
         landscape = make_landscape(observation, distribution, evidence)
         starts: list[tuple[Matrix4, Source]] = [(rigid(rotations[i], translations[i]), "network") for i in chosen]
+        starts = _best_starts(starts, landscape, evidence, surface, renderer, settings)
         found = []
         for start, source in starts + [(pose, "local") for pose in given.poses]:
             pose = refine(start[:3, :3], start[:3, 3], landscape, surface, renderer, settings)
@@ -178,20 +195,55 @@ def propose(
     row, point = row[wide], point[wide]
     rotations, translations, source = minimal_poses(camera.directions(xy[row]), points[point])
     normals = surface.normals_obj.double().numpy()[point[source]]
-    good = plausible(
-        rotations, translations, points[point[source]], normals, possible_depths(camera, surface.diameter)
-    )
+    depths = possible_depths(camera, surface.diameter)
+    good = plausible(rotations, translations, points[point[source]], normals if settings.normals else None, depths)
     rotations, translations = rotations[good], translations[good]
-    row, point = (part[:, 0] for part in sample(distribution, 500, 1, rng))
-    agreement = consensus(rotations, translations, camera, xy[row], points[point], 3.0)
-    best = np.argsort(-agreement)[: settings.scored]
-    rotations, translations = rotations[best], translations[best]
+    best = np.arange(len(rotations))
+    if settings.ranked:
+        row, point = (part[:, 0] for part in sample(distribution, 500, 1, rng))
+        best = np.argsort(-consensus(rotations, translations, camera, xy[row], points[point], 3.0))
+    rotations, translations = rotations[best[: settings.scored]], translations[best[: settings.scored]]
     if settings.robust_runs:
         row, point = (part[:, 0] for part in sample(distribution, 1500, 1, rng))
         seeds = tuple(range(settings.robust_runs))
         more = robust_poses(camera, xy[row], points[point], 2.0, seeds)
         rotations, translations = np.concatenate([more[0], rotations]), np.concatenate([more[1], translations])
     return rotations, translations
+
+
+def rank(
+    rotations: Rotations,
+    translations: Translations,
+    evidence: Evidence,
+    surface: Surface,
+    settings: EstimateSettings,
+) -> tuple[Int[np.ndarray, "kept"], Float[np.ndarray, "kept"]]:
+    """Indices of the hypotheses worth a closer look, and their scores: all are scored by few surface points, the
+    best of them by all.
+    """
+    scorer = SCORES[settings.scoring]
+    few = surface.thinned(settings.glanced)
+    glanced = scorer(_float(rotations), _float(translations), evidence, few).numpy()
+    best = np.argsort(-glanced, kind="stable")[: 6 * settings.refined]
+    return best, scorer(_float(rotations[best]), _float(translations[best]), evidence, surface).numpy()
+
+
+def _best_starts(
+    starts: list[tuple[Matrix4, Source]],
+    landscape: Landscape,
+    evidence: Evidence,
+    surface: Surface,
+    renderer: MeshRenderer,
+    settings: EstimateSettings,
+) -> list[tuple[Matrix4, Source]]:
+    """The `finished` best of the starts after one round of refinement, best first."""
+    if len(starts) <= settings.finished or settings.rounds < 2:
+        return starts
+    once = replace(settings, rounds=1)
+    moved = np.stack([refine(p[:3, :3], p[:3, 3], landscape, surface, renderer, once) for p, _ in starts])
+    scores = SCORES[settings.scoring](_float(moved[:, :3, :3]), _float(moved[:, :3, 3]), evidence, surface)
+    best = np.argsort(-scores.numpy(), kind="stable")[: settings.finished]
+    return [(moved[index], starts[index][1]) for index in best]
 
 
 def distinct(
@@ -262,30 +314,15 @@ def judge(
 
 
 def confidence(mask_iou: float, log_ratio: float, agreement: float | None, inliers: int = 0) -> float:
-    """0..1, rising with the silhouette's agreement, with what the correspondences say, with the colours' and with
-    the local features that carry the pose.
+    """0..1 by the weights set by hand, rising with the silhouette's agreement, with what the correspondences say,
+    with the colours' and with the local features that carry the pose.
     """
-    evidence = 8 * (mask_iou - 0.75) + 1.5 * (log_ratio - 1.5)
-    if agreement is not None:
-        evidence += 6 * (agreement - 0.35)
-    return _share(evidence + features_evidence(inliers))
+    return BY_HAND.probability(Witnesses(mask_iou, log_ratio, agreement, inliers))
 
 
 def local_confidence(inliers: int, agreement: float | None) -> float:
     """The same where no network saw the photo: twelve features, or fewer and the colours, are needed."""
-    evidence = features_evidence(inliers) - 3.5
-    if agreement is not None:
-        evidence += 6 * (agreement - 0.35)
-    return _share(evidence)
-
-
-def features_evidence(inliers: int) -> float:
-    """What local features that carry a pose add to its log odds; more than forty say no more."""
-    return 0.3 * min(inliers, 40)
-
-
-def _share(evidence: float) -> float:
-    return float(1 / (1 + np.exp(-evidence)))
+    return BY_HAND.probability(Witnesses(None, None, agreement, inliers))
 
 
 def _float(values: np.ndarray) -> Tensor:

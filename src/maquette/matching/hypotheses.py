@@ -36,14 +36,16 @@ def plausible(
     rotations: Rotations,
     translations: Translations,
     points_obj: Float[np.ndarray, "pose 3 3"],
-    normals_obj: Float[np.ndarray, "pose 3 3"],
+    normals_obj: Float[np.ndarray, "pose 3 3"] | None,
     depths: tuple[float, float],
 ) -> Bool[np.ndarray, "pose"]:
-    """Poses at a possible distance whose three points all face the camera."""
+    """Poses at a possible distance whose three points all face the camera (where normals are given)."""
+    ahead = (translations[:, 2] > depths[0]) & (translations[:, 2] < depths[1])
+    if normals_obj is None:
+        return ahead
     points = np.einsum("pij,pkj->pki", rotations, points_obj) + translations[:, None]
     normals = np.einsum("pij,pkj->pki", rotations, normals_obj)
-    facing = (points * normals).sum(-1).max(-1) < 0
-    return facing & (translations[:, 2] > depths[0]) & (translations[:, 2] < depths[1])
+    return ahead & ((points * normals).sum(-1).max(-1) < 0)
 
 
 def possible_depths(camera: Camera, diameter: float) -> tuple[float, float]:

@@ -1,10 +1,14 @@
-"""Boxes around the object, from a file: our own JSON, or a list of detections in BOP's or COCO's style."""
+"""Boxes around the object: our own JSON, a list of detections in BOP's or COCO's style, or around given masks."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
+from jaxtyping import Bool
+
 from maquette.data.errors import InputError
+from maquette.data.images import read_mask
 from maquette.data.jsonio import read_json
 from maquette.geometry.camera import Camera
 
@@ -56,6 +60,46 @@ def read_boxes(
             f"{path} has detections of the categories {known}, none of {category}; say which: --obj-id"
         )
     return _assign(path, of_category, photos, most), source
+
+
+def boxes_of_masks(folder: Path, photos: list[str], size: tuple[int, int], most: int = 1) -> dict[str, list[Box]]:
+    """The boxes around the masks of a folder, by photo name, at most `most` for each photo, largest area first.
+
+    A mask is PHOTO.png or, as in BOP, one PHOTO_NUMBER.png for each instance (PHOTO a photo's stem); `size` is the
+    photos' (width, height). Raises InputError where no photo has a mask, or where a mask is of another size.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder of masks (PHOTO.png, or PHOTO_0.png, PHOTO_1.png, ...)")
+    files = sorted(folder.glob("*.png"))
+    boxes: dict[str, list[Box]] = {}
+    for name in photos:
+        stem = Path(name).stem
+        found = []
+        for path in files:
+            instance = path.stem.removeprefix(f"{stem}_")
+            if path.stem == stem or (instance != path.stem and instance.isdecimal()):
+                mask = read_mask(path)
+                if mask.shape != (size[1], size[0]):
+                    raise InputError(
+                        f"{path} is {mask.shape[1]}x{mask.shape[0]}, its photo {size[0]}x{size[1]}; "
+                        "a mask has the size of its photo"
+                    )
+                if mask.any():
+                    found.append((int(mask.sum()), box_of_mask(mask)))
+        if found:
+            boxes[name] = [box for _, box in sorted(found, key=lambda pair: -pair[0])[:most]]
+    if not boxes:
+        raise InputError(
+            f"{folder} has no mask of any of the {len(photos)} photos; "
+            f"for {photos[0]} it would be {Path(photos[0]).stem}.png"
+        )
+    return boxes
+
+
+def box_of_mask(mask: Bool[np.ndarray, "height width"]) -> Box:
+    """x0, y0, x1, y1 around the true pixels."""
+    rows, columns = np.nonzero(mask)
+    return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
 
 
 def clip_box(box: Box, camera: Camera, least: float = 4.0) -> Box | None:

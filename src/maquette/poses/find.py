@@ -15,12 +15,14 @@ from maquette.estimator.model import Estimator
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.appearance import Picture
+from maquette.matching.confidence import BY_HAND, Calibration, Witnesses
 from maquette.matching.distribution import Observation, Surface
 from maquette.matching.estimate import EstimateSettings, Given, Hypothesis, estimate, judge_given
 from maquette.matching.keypoints import find_keypoints
 from maquette.matching.landmarks import Landmarks
 from maquette.matching.local import LocalPose, LocalSettings, local_poses, support
 from maquette.poses.boxes import Box, clip_box
+from maquette.poses.ensemble import encode_turned
 from maquette.poses.scan import ScanSettings, Sighting, box_iou, scan_photo
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import silhouette_box
@@ -40,8 +42,10 @@ class SearchSettings:
     """At most this many of the object in a photo (or in each given box, one)."""
     sure: float = 0.7
     """Where no box is given, poses of less confidence are not reported: nothing is there."""
-    enough: float = 0.97
+    enough: float = 0.95
     """A pose from local features as sure as this, on which the colours agree, spares the network."""
+    rival: float = 0.5
+    """Sightings that score less than this share of the best are not looked at."""
     keypoints: int = 4000
     """Strongest local features of a photo that are matched."""
     features: LocalSettings = field(default_factory=LocalSettings)
@@ -52,7 +56,8 @@ class SearchSettings:
 class Finder:
     """One object and what is known of it: a network, landmarks, or both. Nothing here changes while it is used.
 
-    `estimator` and `surface` belong together. Lengths in metres where `metric`, else in the asset's unit.
+    `estimator` and `surface` belong together; `calibration` turns what was seen into confidences; `symmetries` move
+    the object onto itself. Lengths in metres where `metric`, else in the asset's unit.
     """
 
     renderer: MeshRenderer
@@ -63,6 +68,8 @@ class Finder:
     landmarks: Landmarks | None = None
     settings: EstimateSettings = EstimateSettings()
     search: SearchSettings = SearchSettings()
+    calibration: Calibration = BY_HAND
+    symmetries: tuple[Matrix4, ...] = ()
 
     @property
     def crop_scale(self) -> float:
@@ -108,21 +115,43 @@ def search_photo(
 ) -> list[tuple[Box, Hypothesis]]:
     """The surest poses in a whole photo with the boxes they were found in; none where nothing is there."""
     search = finder.search
+    found = candidates(photo, camera, finder, rng)
+    return _distinct([pair for pair in found if pair[1].confidence >= search.sure], camera, finder)[
+        : search.instances
+    ]
+
+
+def candidates(
+    photo: UInt8[np.ndarray, "height width 3"], camera: Camera, finder: Finder, rng: np.random.Generator
+) -> list[tuple[Box, Hypothesis]]:
+    """Every pose that was looked at, sure or not: those of local features, then those of the network's sightings,
+    until as many as are asked for leave no doubt.
+    """
+    search = finder.search
     found: list[tuple[Box, Hypothesis]] = []
-    local = _local(photo, camera, finder, search.instances, None)
-    for pose in local:
+    for pose in _local(photo, camera, finder, search.instances, None):
         box = _outline(pose.cam_from_obj, camera, finder)
         best = look_in(photo, camera, box, [pose], finder, rng) if box is not None else None
         if box is not None and best is not None:
             found.append((box, best))
-    if finder.estimator is not None and sum(h.confidence >= search.enough for _, h in found) < search.instances:
-        for sighting in scan_photo(photo, finder.estimator, search.scan, search.instances + 2):
-            if not _explained(sighting, found, camera, finder):
-                best = look_in(photo, camera, sighting.box, [], finder, rng)
-                found += [(sighting.box, best)] if best is not None else []
-    return _distinct([pair for pair in found if pair[1].confidence >= search.sure], camera, finder)[
-        : search.instances
-    ]
+    if finder.estimator is None or _certain(found, camera, finder) >= search.instances:
+        return found
+    sightings = scan_photo(photo, finder.estimator, search.scan, search.instances + 2)
+    for sighting in sightings:
+        if (
+            sighting.score < search.rival * sightings[0].score
+            or _certain(found, camera, finder) >= search.instances
+        ):
+            break
+        if not _explained(sighting, found, camera, finder):
+            best = look_in(photo, camera, sighting.box, [], finder, rng)
+            found += [(sighting.box, best)] if best is not None else []
+    return found
+
+
+def witnesses(hypothesis: Hypothesis) -> Witnesses:
+    """What speaks for a hypothesis."""
+    return Witnesses(hypothesis.mask_iou, hypothesis.log_ratio, hypothesis.agreement, hypothesis.inliers)
 
 
 def look_in(
@@ -165,17 +194,29 @@ def _best_in(
     picture = Picture(pixels, crop_camera(camera, window, PICTURE))
     estimator = finder.estimator
     if estimator is None or finder.surface is None:
-        found = judge_given(given, finder.renderer, picture)
-        return found[0] if found else None
-    queries = estimator.encode(torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None])
+        return _surest(judge_given(given, finder.renderer, picture), finder)
+    crop = torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None]
+    queries = encode_turned(estimator, crop, finder.settings.rotations)
     observation = Observation(
         crop_camera(camera, window, estimator.output_size),
         queries.mask_logit[0].float(),
         queries.query[0].float().contiguous(),
         queries.visible_logit[0].float(),
     )
-    found = estimate(observation, finder.surface, finder.renderer, rng, finder.settings, picture, given)
-    return found[0] if found else None
+    return _surest(
+        estimate(observation, finder.surface, finder.renderer, rng, finder.settings, picture, given), finder
+    )
+
+
+def _surest(found: list[Hypothesis], finder: Finder) -> Hypothesis | None:
+    """The hypothesis most probably right, with that probability."""
+    judged = [replace(one, confidence=finder.calibration.probability(witnesses(one))) for one in found]
+    return max(judged, key=lambda one: one.confidence, default=None)
+
+
+def _certain(found: list[tuple[Box, Hypothesis]], camera: Camera, finder: Finder) -> int:
+    """How many of the poses, each of another place, are beyond doubt."""
+    return len(_distinct([pair for pair in found if pair[1].confidence >= finder.search.enough], camera, finder))
 
 
 def _settled(pose: Hypothesis, finder: Finder) -> bool:

@@ -12,6 +12,7 @@ from maquette.estimator.model import load_estimator
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.distribution import Surface
 from maquette.matching.estimate import EstimateSettings
+from maquette.poses.calibrate import known_confidence
 from maquette.poses.find import Finder, SearchSettings
 from maquette.poses.learn import LearntFeatures, learn_features
 from maquette.render.mesh import MeshRenderer, load_mesh
@@ -71,12 +72,29 @@ def load_finder(
         surface = Surface(estimator.points, estimator.normals, estimator.keys, estimator.diameter)
         renderer = MeshRenderer(estimator.mesh)
         return Finder(
-            renderer, estimator.diameter, estimator.metric, estimator, surface, landmarks, settings, search
+            renderer,
+            estimator.diameter,
+            estimator.metric,
+            estimator,
+            surface,
+            landmarks,
+            settings,
+            search,
+            known_confidence(workspace),
+            _symmetries(workspace),
         )
     assert features is not None
     mesh = features.hull if features.hull is not None else load_mesh(workspace.asset / "mesh.ply")
     diameter = features.landmarks.diameter
     return Finder(MeshRenderer(mesh), diameter, features.metric, None, None, landmarks, settings, search)
+
+
+def _symmetries(workspace: Workspace) -> tuple[Matrix4, ...]:
+    """The asset's, where the network learnt the asset."""
+    record = workspace.asset / "asset.json"
+    if learns_foreign_mesh(workspace) or not record.exists():
+        return ()
+    return read_record(record, Asset).symmetries_discrete
 
 
 def object_frame(workspace: Workspace, sources: Sources) -> Matrix4 | None:

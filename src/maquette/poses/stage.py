@@ -19,7 +19,8 @@ from maquette.data.workspace import Workspace, begin_stage
 from maquette.estimator.objects import with_network
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.estimate import EstimateSettings
-from maquette.poses.boxes import Box, clip_box, read_boxes
+from maquette.poses.boxes import Box, boxes_of_masks, clip_box, read_boxes
+from maquette.poses.calibrate import learn_confidence
 from maquette.poses.depth import check_metric, depth_beside, lift_to_depth
 from maquette.poses.find import SearchSettings, find_objects
 from maquette.poses.known import Knowledge, Placement, know
@@ -44,6 +45,8 @@ class PosesConfig:
     boxes: Path | None = None
     """Boxes around the object: JSON {PHOTO: [x0, y0, x1, y1]}, or a list of detections (BOP, COCO). Without these
     the object is searched for in the whole photo."""
+    masks: Path | None = None
+    """A folder of masks instead of boxes: PHOTO.png, or PHOTO_0.png, PHOTO_1.png, ... for several instances."""
     box_from: Path | None = None
     """A workspace whose cameras know these photos (boxes are projected), or a capture's folder with truth.json."""
     depth: Path | None = None
@@ -65,6 +68,8 @@ class PosesConfig:
     """Poses from the trained network; auto: where there is one."""
     local: Switch = "auto"
     """Poses from local features, which need no training; auto: where the capture has cameras and masks."""
+    rehearse: bool = False
+    """Fit the confidences first, where they are not: to poses in made photos whose answer is known (a minute)."""
     overlays: bool = True
     """Draw what was found into each photo."""
     search: Annotated[SearchSettings, tyro.conf.arg(name="")] = field(default_factory=SearchSettings)
@@ -98,6 +103,8 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     workspace = with_network(workspace, request.estimator, request.unfinished)
     photos = find_photos(request.photos, request.frames)
     sources = choose_sources(workspace, request.network, request.local)
+    if request.rehearse and sources.network:
+        learn_confidence(workspace, load_finder(workspace, sources, request.settings, request.search))
     stage = begin_stage(workspace.poses(request.name), request, _inputs(workspace, request, sources), overwrite)
     if stage.complete:
         say(f"poses: complete in {stage.final}")
@@ -138,8 +145,10 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
 def _check(request: PosesConfig) -> None:
     if request.depth is not None and not request.depth.is_dir():
         raise InputError(f"--depth {request.depth} is not a folder of depth images")
-    if request.boxes is not None and request.box_from is not None:
-        raise InputError("--boxes and --box-from both say where the object is; give one of them")
+    said = {"--boxes": request.boxes, "--masks": request.masks, "--box-from": request.box_from}
+    given = [option for option, value in said.items() if value is not None]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} both say where the object is; give one of them")
     if request.replace_surroundings is not None and request.box_from is None:
         raise InputError("--replace-surroundings needs --box-from: the object's true outline is what is kept")
     if not request.name or "/" in request.name or request.name.startswith("."):
@@ -150,8 +159,11 @@ def _inputs(workspace: Workspace, request: PosesConfig, sources: Sources) -> dic
     inputs = {"photos": request.photos, "cameras": workspace.cameras / "cameras.json"}
     inputs |= {"estimator": workspace.estimator} if sources.network else {}
     inputs |= {"features": workspace.features} if sources.features is not None else {}
+    fitted = workspace.confidence / "confidence.json"
+    inputs |= {"confidence": fitted} if fitted.exists() else {}
     inputs |= {"camera": request.camera} if request.camera else {}
     inputs |= {"boxes": request.boxes} if request.boxes else {}
+    inputs |= {"given_masks": request.masks} if request.masks else {}
     inputs |= {"depth": request.depth} if request.depth else {}
     inputs |= {"surroundings": request.replace_surroundings} if request.replace_surroundings else {}
     if request.box_from:
@@ -180,19 +192,24 @@ def _boxes(
     """The boxes of each photo that has some, clipped to the photo, and where they come from; None: nobody says."""
     if known is not None:
         return _known_boxes(request, photos, known, mesh), known.box_source
-    if request.boxes is None:
+    names, most = [path.name for path in photos], request.search.instances
+    given = request.boxes or request.masks
+    if given is None:
         return None, "none given: searched for in the whole photo"
-    scenes = {photo_ids(path, 0, photos)[0] for path in photos}
-    scene = scenes.pop() if len(scenes) == 1 else None
-    names = [path.name for path in photos]
-    read, said_by = read_boxes(request.boxes, names, request.search.instances, request.obj_id, scene)
+    if request.boxes is not None:
+        scenes = {photo_ids(path, 0, photos)[0] for path in photos}
+        scene = scenes.pop() if len(scenes) == 1 else None
+        read, said_by = read_boxes(request.boxes, names, most, request.obj_id, scene)
+    else:
+        read = boxes_of_masks(given, names, (source.lens.width, source.lens.height), most)
+        said_by = f"around the masks of {given}"
     boxes: dict[str, list[Box]] = {}
     for name, given in sorted(read.items()):
         for box in given:
             clipped = clip_box(source.box(box), source.camera)
             if clipped is None:
                 raise InputError(
-                    f"{request.boxes}: the box of {name} {box} lies outside the "
+                    f"{given}: the box of {name} {box} lies outside the "
                     f"{source.camera.width}x{source.camera.height} photo"
                 )
             boxes.setdefault(name, []).append(clipped)

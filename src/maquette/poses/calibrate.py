@@ -1,0 +1,77 @@
+"""Confidences that mean what they say: fitted to what a rehearsal finds right and wrong, kept in `confidence/`."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from maquette.data.jsonio import read_record, write_json
+from maquette.data.progress import Stopwatch, say, track
+from maquette.data.workspace import Workspace, begin_stage, hash_of
+from maquette.geometry.transforms import Matrix4, apply
+from maquette.matching.confidence import BY_HAND, Calibration, fit_calibration, left_out_probabilities, reliability
+from maquette.poses.find import Finder, candidates, witnesses
+from maquette.poses.rehearse import RehearsalConfig, Rehearsed, rehearsal
+
+DEFAULT = RehearsalConfig()
+
+
+def learn_confidence(workspace: Workspace, finder: Finder, request: RehearsalConfig = DEFAULT) -> Calibration:
+    """The calibration of a workspace's confidences, made anew where its estimator or asset has changed.
+
+    Raises InputError where the object has no colours to be rendered with.
+    """
+    networks = workspace.estimator / "networks.safetensors"
+    inputs = {"networks": networks, "features": workspace.features, "asset": workspace.asset / "asset.json"}
+    stage = begin_stage(workspace.confidence, request, inputs, overwrite=True)
+    if stage.complete:
+        return read_record(stage.final / "confidence.json", Calibration)
+    watch = Stopwatch()
+    rng = np.random.default_rng(request.seed)
+    photos = list(rehearsal(workspace, finder, request, rng))
+    calibration = replace(calibrate(photos, finder, request.right, rng), made_for=hash_of(networks))
+    write_json(stage.partial / "confidence.json", calibration)
+    stage.commit(watch.seconds, seed=request.seed)
+    say(
+        f"confidence: fitted to {calibration.poses} poses in {len(photos)} rehearsed photos, expected error "
+        f"{calibration.error or 0.0:.3f}, {watch.seconds:.0f} s -> {stage.final}"
+    )
+    return calibration
+
+
+def known_confidence(workspace: Workspace) -> Calibration:
+    """The calibration that was made for the workspace's estimator; weights set by hand where there is none."""
+    path = workspace.confidence / "confidence.json"
+    if path.exists():
+        calibration = read_record(path, Calibration)
+        if calibration.made_for == hash_of(workspace.estimator / "networks.safetensors"):
+            return calibration
+        say("poses: the confidences were fitted to another estimator; they are as set by hand (fit: --rehearse)")
+    else:
+        say("poses: confidences are as set by hand, not fitted to this object (fit: --rehearse)")
+    return BY_HAND
+
+
+def calibrate(photos: list[Rehearsed], finder: Finder, right: float, rng: np.random.Generator) -> Calibration:
+    """Every candidate in every photo, right or wrong, and the weights that tell them apart."""
+    seen, labels, origin = [], [], []
+    for index, one in enumerate(track(photos, "rehearsal", len(photos))):
+        # The features of a real photo lie among the landmarks: it would find itself.
+        alone = replace(finder, landmarks=None) if one.real else finder
+        for _, found in candidates(one.photo, one.camera, replace(alone, calibration=BY_HAND), rng):
+            seen.append(witnesses(found))
+            labels.append(
+                one.cam_from_obj is not None
+                and mean_distance(found.cam_from_obj, one.cam_from_obj, finder) < right * finder.diameter
+            )
+            origin.append(index)
+    correct = np.array(labels, bool)
+    rows, error = reliability(left_out_probabilities(seen, correct, origin), correct)
+    return replace(fit_calibration(seen, correct), reliability=rows, error=error)
+
+
+def mean_distance(a: Matrix4, b: Matrix4, finder: Finder) -> float:
+    """Mean distance of the mesh's vertices between two poses, under the best of the object's symmetries (ADD)."""
+    vertices = finder.renderer.mesh.vertices.double().numpy()[::7]
+    there = apply(b, vertices)
+    turned = (apply(a @ symmetry, vertices) for symmetry in (np.eye(4), *finder.symmetries))
+    return min(float(np.linalg.norm(here - there, axis=-1).mean()) for here in turned)
