@@ -41,6 +41,7 @@ def main() -> None:
     print(f"{len(sprites)} sprites: {time.process_time() - began:.2f} CPU s")
     occlusion = Occlusion(kind=asked.occlusion)
     maker = BatchMaker(scene, ViewRange(), Dressing(Appearance(), occlusion, pictures, 0.5, sprites), 32, 192, 3, 0)
+    batch = maker(0, 64)
     for size in (64, 128):
         maker(0, size)
         maker(12, size)
