@@ -93,6 +93,8 @@ class Asset:
     Lengths in metres where `metric`, else in multiples of the object sphere's radius. The obj frame has its
     origin at the centre of the mesh's box and z along the supporting plane's normal. `tunnels` is the genus of a
     watertight mesh (0 for a ball, 1 for a cup with a handle); `unseen` the share of its area no photo sees.
+    `symmetries_discrete` are obj_from_obj without the identity, `symmetries_continuous` pairs of an axis and a
+    point on it: turns after which shape and colours are as they were.
     """
 
     obj_from_world: Matrix4
@@ -103,6 +105,7 @@ class Asset:
     watertight: bool | None = None
     tunnels: int | None = None
     unseen: float | None = None
+    symmetries_continuous: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = ()
 
 
 @dataclass(frozen=True)
