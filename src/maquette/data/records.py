@@ -109,11 +109,24 @@ class Asset:
 
 
 @dataclass(frozen=True)
+class PoseMode:
+    """One of several poses that a photo allows, and its share of their odds. `symmetric`: one that the object's own
+    symmetry makes of the best.
+    """
+
+    cam_from_obj: Matrix4
+    weight: float
+    symmetric: bool = False
+
+
+@dataclass(frozen=True)
 class PoseEstimate:
     """The object in one photo. `cam_from_obj` is rigid, in the asset's unit of length.
 
     `score` ranks hypotheses of one photo; `confidence` in 0..1 compares photos. None where nothing was found. `box`
     is where it was looked for. `source` says what proposed the pose, `inliers` how many local features carry it.
+    `covariance` is that of (turn in radians about the object's origin, shift), in the camera's frame. `modes`: the
+    pose and its rivals, where it has any.
     """
 
     photo: str
@@ -125,6 +138,8 @@ class PoseEstimate:
     seconds: float = 0.0
     source: str = ""
     inliers: int = 0
+    covariance: Float[np.ndarray, "6 6"] | None = None
+    modes: tuple[PoseMode, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ object's front never answers for its back.
   e = max(|(S x - y).n_y|, |S x - y| - 2 spacing)       how far the turned point lies off the surface
   D = rms |c(x) - c(y)|,  V = rms |c(x) - c(x')| over pairs at random
 S is a symmetry where rms e <= SHAPE d and 99 % of e <= FAR d (both widened by the surface's own roughness), and
-D <= max(COLOUR, CONTRAST V). Brightness that goes with the normal is first taken off the colours: it is the light's.
+D <= max(COLOUR, CONTRAST V). Brightness that goes with the normal is taken off the colours first: it is the light.
 
 A symmetry keeps the moments of inertia, which says where axes can be: three different ones allow half turns about
 the principal axes alone, two alike any turn about the third and half turns across it, three alike anything.
@@ -241,7 +241,7 @@ def _settle(body: _Body, axis: Float[np.ndarray, "3"], fold: int, rounds: int = 
 
 
 def _exact(turn: Matrix4, axis: Float[np.ndarray, "3"], angle: float, body: _Body) -> Matrix4 | None:
-    """The turn by exactly `angle` nearest to a rigid transform; None where it is no such turn, or far from `axis`."""
+    """The turn by exactly `angle` nearest to a rigid transform; None where there is none, or far from `axis`."""
     vector = Rotation.from_matrix(turn[:3, :3]).as_rotvec()
     found = float(np.linalg.norm(vector))
     if abs(found - angle) > 0.15 or found < 1e-6:

@@ -13,6 +13,7 @@ from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
 from maquette.data.images import read_photo
+from maquette.data.records import PoseEstimate, PoseMode
 from maquette.data.workspace import Workspace
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
@@ -34,7 +35,8 @@ class Pose:
 
     `confidence` is 0..1. `box` (x0, y0, x1, y1) is around the object as posed, clipped to the photo, in pixels of
     the undistorted photo; None where it lies outside. `source` says what proposed the pose, `inliers` how many
-    local features carry it.
+    local features carry it. `covariance` (docs/frames.md) is that of turn and shift; `modes` are the pose and its
+    rivals, where it has any.
     """
 
     object: str
@@ -44,6 +46,8 @@ class Pose:
     box: Box | None
     source: str
     inliers: int
+    covariance: Float[np.ndarray, "6 6"] | None = None
+    modes: tuple[PoseMode, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,19 +119,16 @@ class Estimator:
                     if depth is not None:
                         one = lift_to_depth(one, shown, source.fit_depth(depth), known.finder)
                     assert one.cam_from_obj is not None
-                    found.append(
-                        _pose(known, source.camera, one.cam_from_obj, one.confidence, one.source, one.inliers)
-                    )
+                    found.append(_pose(known, source.camera, one, one.cam_from_obj))
         return sorted(found, key=lambda pose: -pose.confidence)
 
 
-def _pose(
-    known: KnownObject, camera: Camera, cam_from_obj: Matrix4, confidence: float, source: str, inliers: int
-) -> Pose:
+def _pose(known: KnownObject, camera: Camera, found: PoseEstimate, cam_from_obj: Matrix4) -> Pose:
     outline = silhouette_box(known.finder.renderer.mesh.vertices.double().numpy(), camera, cam_from_obj)
     unit: Literal["m", "sphere radius"] = "m" if known.finder.metric else "sphere radius"
     box = None if outline is None else clip_box(outline, camera)
-    return Pose(known.name, cam_from_obj, confidence, unit, box, source, inliers)
+    sure = found.confidence, unit, box, found.source, found.inliers, found.covariance, found.modes
+    return Pose(known.name, cam_from_obj, *sure)
 
 
 def _own_camera(workspace: Workspace) -> PhotoSource | None:

@@ -66,17 +66,20 @@ def load_finder(
     """The object with everything that is used to find it, ready for any number of photos."""
     features = sources.features
     landmarks = features.landmarks if features else None
+    record = workspace.asset / "asset.json"
+    ours = record.exists() and not (sources.network and learns_foreign_mesh(workspace))
+    same = read_record(record, Asset).symmetries_discrete if ours else ()
     if sources.network:
         estimator = load_estimator(workspace)
         surface = Surface(estimator.points, estimator.normals, estimator.keys, estimator.diameter)
         renderer = MeshRenderer(estimator.mesh)
         return Finder(
-            renderer, estimator.diameter, estimator.metric, estimator, surface, landmarks, settings, search
+            renderer, estimator.diameter, estimator.metric, estimator, surface, landmarks, settings, search, same
         )
     assert features is not None
     mesh = features.hull if features.hull is not None else load_mesh(workspace.asset / "mesh.ply")
     diameter = features.landmarks.diameter
-    return Finder(MeshRenderer(mesh), diameter, features.metric, None, None, landmarks, settings, search)
+    return Finder(MeshRenderer(mesh), diameter, features.metric, None, None, landmarks, settings, search, same)
 
 
 def object_frame(workspace: Workspace, sources: Sources) -> Matrix4 | None:
