@@ -1,8 +1,8 @@
 """A pose refined on the photo's own pixels: the rendered colours, moved until they lie on the photo's.
 
-Symbols: x_i a point of the surface that the render shows at pixel i, a_i its rendered grey value, I the photo's, both
-freed of light by local normalisation; u_i(theta) where x_i projects to, theta = (turn about the object's origin,
-shift) in cam.
+Symbols: x_i a point of the surface that the render shows at pixel i, a_i its rendered grey value, I the photo's,
+both freed of light by local normalisation; u_i(theta) where x_i projects to, theta = (turn about the object's
+origin, shift) in cam.
   residual  r_i = I(u_i(theta)) - gain a_i - offset
   minimised over theta, gain and offset: sum_i rho(r_i / sigma),  rho Tukey's, sigma from the median
   Jacobian  dr_i / dtheta = grad I(u_i) du_i / dtheta
@@ -28,11 +28,11 @@ from maquette.render.views import render_view
 class PhotometricSettings:
     """How a pose is laid on the photo's pixels."""
 
-    blurs: tuple[float, ...] = (2.0, 1.0, 0.6)
+    blurs: tuple[float, ...] = (1.5, 0.8)
     """Standard deviation of the blur of both pictures, level by level, in pixels."""
-    iterations: int = 6
+    iterations: int = 4
     """Steps a level, at most."""
-    points: int = 3000
+    points: int = 1500
     """Rendered pixels that are compared, at most: those with the steepest grey values."""
     reach: float = 4.0
     """A pose that would move the object by more than this many pixels is given up."""
