@@ -3,11 +3,11 @@
 Errors of a pose (R, t) in the camera frame, in the order of rows and columns:
   (w, s) with R_true = exp([w]x) R, t_true = t + s      w in radians about the object's origin, s in the unit
 Laplace's approximation: near its top the log likelihood is -1/2 e^T H e, so e has the covariance H^-1; H is the
-curvature by which the refinement steps (`refine`), or J^T J / sigma^2 of the reprojected local features. Pixels that
-are neighbours err together and a network is surer than it is right, so H counts evidence several times over: phi,
+curvature by which the refinement steps (`refine`), or J^T J / sigma^2 of the reprojected local features. Pixels
+side by side err together and a network is surer than it is right, so H counts evidence several times over: phi,
 from how far apart the slopes are that parts of the crop contribute (quasi-likelihood, McCullagh and Nelder 1989,
-chapter 9), says how often, and C = phi H^-1. What all pixels share (mesh, calibration) no photo shows; the
-settings' `excess` is for it. A prior keeps directions that nothing holds finite.
+chapter 9), says how often, and C = phi H^-1. What all pixels share (mesh, calibration) no photo shows; `excess` in
+the settings is for it. A prior keeps directions that nothing holds finite.
 Modes: the weight of a pose among its rivals is the share of its odds c / (1 - c), c its confidence.
 """
 
