@@ -29,7 +29,7 @@ from maquette.poses.find import Finder
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import Rendering, render_view, silhouette_box
 
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
 
 # Side of each panel; hypotheses that are drawn.
 SIDE, SHOWN = 256, 10
