@@ -8,6 +8,7 @@ from maquette.app.page import page, section
 from maquette.app.sections import (
     capture_section,
     curves_section,
+    explained_section,
     masks_section,
     mesh_section,
     poses_section,
@@ -49,6 +50,12 @@ def write_report(workspace: Workspace, side: int = 300) -> Path:
         ),
         section("Renders beside photos", which, renders_section(workspace, capture, scores)),
         section("Poses", "The mesh where the estimate puts it.", poses_section(workspace, scores)),
+        section(
+            "What the network thinks",
+            "Hypotheses and pose; masks; which key each pixel expects beside those at the pose (right where the "
+            "colours agree); where on the surface the marked pixel may be, yellow the likeliest.",
+            explained_section(workspace),
+        ),
         section("Scores", "Percent here; scores/NAME.json holds fractions under the keys.", tables_section(scores)),
         section(
             "Training",

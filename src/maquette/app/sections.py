@@ -182,6 +182,15 @@ def poses_section(workspace: Workspace, scores: Scores) -> str:
     return "".join(body)
 
 
+def explained_section(workspace: Workspace, most: int = 4) -> str:
+    """The pictures of what the network thinks, of every poses/NAME that has some."""
+    pictures = []
+    for folder in sorted((workspace.root / "poses").glob("*/explain")):
+        for path in list_photos(folder)[:most]:
+            pictures.append(figure(as_data(read_photo(path)), f"{folder.parent.name}: {path.stem}"))
+    return row(pictures, "one")
+
+
 def _ranked(found: list[PoseEstimate], scores: Scores) -> list[tuple[PoseEstimate, str]]:
     """From best to worst, each with what is known of its error."""
     errors = {t["photo"]: t for s in scores.values() for t in s.get("targets", [])}

@@ -18,6 +18,7 @@ from maquette.asset.looks import Looks, Photo, blend, look
 from maquette.asset.photos import mask_votes, photos_to_colour_from
 from maquette.asset.renders import Renderers, render_geometry, render_photos, views_to_render
 from maquette.asset.surface import Found, find_surface
+from maquette.asset.symmetries import symmetries_of
 from maquette.asset.texture import find_texels, from_field, from_photos, sharpened
 from maquette.asset.unseen import Unseen, close, share_of_area, steady, trim
 from maquette.data.captures import load_capture
@@ -190,14 +191,17 @@ def _finish(
         texture = from_photos(texels, shape.mesh_world, photos, shape.looks, share, colours)
     size = tuple(float(x) for x in np.ptp(vertices, axis=0))
     state = topology(faces)
+    same = symmetries_of(replace(_mesh((vertices, faces)), colours=colours))
     asset = Asset(
         obj_from_world,
         capture.metric,
         diameter(vertices),
         (size[0], size[1], size[2]),
+        same.discrete,
         watertight=state.watertight,
         tunnels=state.tunnels,
         unseen=round(shape.unseen, 4),
+        symmetries_continuous=same.continuous,
     )
     seen_by = shape.looks.seen_by.numpy()
     return asset, Finished(vertices, faces, colours.double().numpy(), seen_by, atlas, texture)
@@ -244,7 +248,9 @@ def _mean_camera_up(views: tuple[View, ...]) -> Float[np.ndarray, "3"]:
 def _report(asset: Asset, mesh: Finished, seconds: float) -> None:
     unit = "m" if asset.metric else "sphere radii"
     closed = f"watertight, {asset.tunnels} tunnels" if asset.watertight else "open"
+    turns, axes = len(asset.symmetries_discrete), len(asset.symmetries_continuous)
+    same = f"; symmetries: {turns} turns, {axes} axes of any turn" if turns or axes else ""
     say(
         f"asset: {len(mesh.faces):,} faces, {closed}; {' x '.join(f'{x:.4g}' for x in asset.size)} {unit}; "
-        f"{asset.unseen:.0%} of it seen by no photo; {seconds:.0f} s"
+        f"{asset.unseen:.0%} of it seen by no photo{same}; {seconds:.0f} s"
     )

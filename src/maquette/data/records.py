@@ -94,6 +94,8 @@ class Asset:
     Lengths in metres where `metric`, else in multiples of the object sphere's radius. The obj frame has its
     origin at the centre of the mesh's box and z along the supporting plane's normal. `tunnels` is the genus of a
     watertight mesh (0 for a ball, 1 for a cup with a handle); `unseen` the share of its area no photo sees.
+    `symmetries_discrete` are obj_from_obj without the identity, `symmetries_continuous` pairs of an axis and a
+    point on it: turns after which shape and colours are as they were.
     """
 
     obj_from_world: Matrix4
@@ -104,6 +106,18 @@ class Asset:
     watertight: bool | None = None
     tunnels: int | None = None
     unseen: float | None = None
+    symmetries_continuous: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = ()
+
+
+@dataclass(frozen=True)
+class PoseMode:
+    """One of several poses that a photo allows, and its share of their odds. `symmetric`: one that the object's own
+    symmetry makes of the best.
+    """
+
+    cam_from_obj: Matrix4
+    weight: float
+    symmetric: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,8 @@ class PoseEstimate:
 
     `score` ranks hypotheses of one photo; `confidence` in 0..1 compares photos. None where nothing was found. `box`
     is where it was looked for. `source` says what proposed the pose, `inliers` how many local features carry it.
+    `covariance` is that of (turn in radians about the object's origin, shift), in the camera's frame. `modes`: the
+    pose and its rivals, where it has any.
     """
 
     photo: str
@@ -123,6 +139,8 @@ class PoseEstimate:
     seconds: float = 0.0
     source: str = ""
     inliers: int = 0
+    covariance: Float[np.ndarray, "6 6"] | None = None
+    modes: tuple[PoseMode, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from maquette.data.records import PoseMode
 from maquette.geometry.transforms import Matrix4, rigid, rotation_angle
 from maquette.matching.appearance import Picture, align_appearance
+from maquette.matching.certainty import Matrix6, find_modes, likelihood_covariance
 from maquette.matching.confidence import BY_HAND, Witnesses
 from maquette.matching.distribution import Distribution, Observation, Surface, distribute, sample
 from maquette.matching.hypotheses import (
@@ -24,6 +26,7 @@ from maquette.matching.hypotheses import (
     robust_poses,
     spread_enough,
 )
+from maquette.matching.photometric import fit_photo
 from maquette.matching.refine import Landscape, Visible, climb, make_landscape, seen_points, trace_outline
 from maquette.matching.scoring import Evidence, gather_evidence, likelihood_scores, published_scores
 from maquette.render.mesh import MeshRenderer
@@ -36,6 +39,8 @@ SCORES = {"likelihood": likelihood_scores, "published": published_scores}
 # Local features place the object more finely than colours on a small picture: these must agree better by this much
 # to move such a pose (measured: below it they double its error).
 GAIN = 0.02
+# Colours that agree at least this well were followed by the pose (`align_appearance`).
+LAID = 0.3
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ class EstimateSettings:
     """Refined hypotheses that are laid on the picture by its colours, at most; 0 for none."""
     agreement: float = 0.5
     """The first hypothesis whose colours agree this well with the picture ends the search."""
+    photometric: Literal["on", "off"] = "off"
+    """Lay the network's best pose on the photo's pixels once more, by their gradients."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +108,20 @@ class Hypothesis:
     agreement: float | None = None
     inliers: int = 0
     source: Source = "network"
+    covariance: Matrix6 | None = None
+    modes: tuple[PoseMode, ...] = ()
 
 
 @dataclass(frozen=True)
 class Given:
-    """A hypothesis from outside the network: where it is from, and what local features say of any pose."""
+    """What is known from outside the network: hypotheses, what local features say of any pose (how many carry it,
+    and the covariance they leave), and the object's own symmetries.
+    """
 
     poses: tuple[Matrix4, ...] = ()
     inliers: Callable[[Matrix4], int] = lambda cam_from_obj: 0
+    covariance: Callable[[Matrix4], Matrix6 | None] = lambda cam_from_obj: None
+    symmetries: tuple[Matrix4, ...] = ()
 
 
 def estimate(
@@ -137,6 +150,16 @@ def estimate(
         rotations, translations = rotations[best], translations[best]
         chosen = distinct(rotations, translations, scores, settings.refined, surface.diameter)
         landscape = make_landscape(observation, distribution, evidence)
+
+        def spread(one: Hypothesis) -> Matrix6 | None:
+            weights = settings.per_pixel, settings.outline_weight
+            laid = one.agreement is not None and one.agreement >= LAID
+            return likelihood_covariance(one.cam_from_obj, landscape, surface, renderer, weights, laid)
+
+        def confidence_of(pose: Matrix4) -> float:
+            agreement = align_appearance(picture, pose, renderer, rounds=0).agreement if picture else None
+            return judge(pose, observation, evidence, surface, renderer, given, agreement).confidence
+
         starts: list[tuple[Matrix4, Source]] = [(rigid(rotations[i], translations[i]), "network") for i in chosen]
         starts = _best_starts(starts, landscape, evidence, surface, renderer, settings)
         found = []
@@ -147,7 +170,7 @@ def estimate(
             found.append(replace(judge(pose, observation, evidence, surface, renderer, given), source="local"))
         found.sort(key=lambda hypothesis: -hypothesis.score)
         if picture is None or not settings.aligned:
-            return found
+            return with_certainty(found, given, surface.diameter, spread, confidence_of)
         # What local features propose is looked at first, and all of it.
         found.sort(key=lambda hypothesis: hypothesis.source != "local")
         local = 2 * len(given.poses)
@@ -158,7 +181,31 @@ def estimate(
             found[place] = replace(judged, source=hypothesis.source)
             if laid.agreement >= settings.agreement and place >= local - 1:
                 break
-    return sorted(found, key=lambda hypothesis: -hypothesis.confidence)
+        found.sort(key=lambda hypothesis: -hypothesis.confidence)
+        best = found[0]
+        # Local features place the object more finely than pixels of a small picture do (measured).
+        if settings.photometric == "on" and best.source == "network" and (best.agreement or 0.0) >= LAID:
+            pose = fit_photo(picture, best.cam_from_obj, renderer).cam_from_obj
+            found[0] = judge(pose, observation, evidence, surface, renderer, given, best.agreement)
+        return with_certainty(found, given, surface.diameter, spread, confidence_of)
+
+
+def with_certainty(
+    found: list[Hypothesis],
+    given: Given,
+    diameter: float,
+    spread: Callable[[Hypothesis], Matrix6 | None],
+    confidence_of: Callable[[Matrix4], float],
+) -> list[Hypothesis]:
+    """The hypotheses, the first with its covariance (by features, else by `spread`) and its rivals."""
+    if not found:
+        return found
+    best = found[0]
+    covariance = given.covariance(best.cam_from_obj) if best.source == "local" else None
+    covariance = spread(best) if covariance is None else covariance
+    others = [hypothesis.cam_from_obj for hypothesis in found[1:]]
+    modes = find_modes(best.cam_from_obj, others, given.symmetries, confidence_of, diameter)
+    return [replace(best, covariance=covariance, modes=modes), *found[1:]]
 
 
 def judge_given(given: Given, renderer: MeshRenderer, picture: Picture | None) -> list[Hypothesis]:
@@ -176,7 +223,8 @@ def judge_given(given: Given, renderer: MeshRenderer, picture: Picture | None) -
             pose = laid.cam_from_obj if given.inliers(laid.cam_from_obj) >= 0.5 * given.inliers(pose) else pose
         inliers = given.inliers(pose)
         sure = local_confidence(inliers, agreement)
-        found.append(Hypothesis(pose, float(inliers), sure, None, None, agreement, inliers, "local"))
+        covariance = given.covariance(pose)
+        found.append(Hypothesis(pose, float(inliers), sure, None, None, agreement, inliers, "local", covariance))
     return sorted(found, key=lambda hypothesis: -hypothesis.confidence)
 
 

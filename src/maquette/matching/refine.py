@@ -6,11 +6,11 @@ image gradient of q and C the covariance of the keys under P_u: with it every st
 The outline contributes distances, along its normals, to the edge of the observed mask.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maquette.geometry.camera import Camera
@@ -42,6 +42,10 @@ class Visible:
     weight: float
     log_count: float
 
+    def some(self, chosen: Bool[Tensor, "visible"]) -> "Visible":
+        """The chosen points, each with the weight it had."""
+        return replace(self, points_obj=self.points_obj[chosen], keys=self.keys[chosen])
+
 
 @dataclass(frozen=True)
 class Outline:
@@ -55,6 +59,11 @@ class Outline:
     normal: Float[Tensor, "rim 2"]
     distance: Float[Tensor, "rim"]
     weight: Float[Tensor, "rim"]
+
+    def some(self, chosen: Bool[Tensor, "rim"]) -> "Outline":
+        """The chosen points of the rim."""
+        parts = (self.points_obj, self.pixels, self.normal, self.distance, self.weight)
+        return Outline(*(part[chosen] for part in parts))
 
 
 def make_landscape(observation: Observation, distribution: Distribution, evidence: Evidence) -> Landscape:
@@ -180,7 +189,7 @@ def climb(
     for _ in range(iterations):
         damped = hessian + damping * torch.diag(hessian.diagonal() + 1e-9)
         step = torch.linalg.solve(damped, gradient)
-        moved = torch.linalg.matrix_exp(_cross(step[:3])) @ rotation, translation + step[3:]
+        moved = torch.linalg.matrix_exp(cross_matrix(step[:3])) @ rotation, translation + step[3:]
         trial = _model(*moved, landscape, visible, outline, outline_weight)
         if trial[0] > value:
             small = float(trial[0] - value) < 1e-4 * (1 + abs(float(value)))
@@ -195,6 +204,21 @@ def climb(
     return rotation, translation
 
 
+def slope_and_curvature(
+    rotation: Float[Tensor, "3 3"],
+    translation: Float[Tensor, "3"],
+    landscape: Landscape,
+    visible: Visible,
+    outline: Outline,
+    outline_weight: float,
+) -> tuple[Float[Tensor, "6"], Float[Tensor, "6 6"]]:
+    """Gradient of the log likelihood over (turn about the object's origin, shift), both in cam, and its expected
+    curvature (positive).
+    """
+    _, curvature, slope = _model(rotation, translation, landscape, visible, outline, outline_weight)
+    return slope, curvature
+
+
 def _model(
     rotation: Tensor,
     translation: Tensor,
@@ -204,7 +228,7 @@ def _model(
     outline_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log likelihood, its expected curvature (positive) and its gradient over (rotation vector, translation)."""
-    xy, jacobian = _project(rotation, translation, visible.points_obj.double(), landscape.camera)
+    xy, jacobian = project_points(rotation, translation, visible.points_obj.double(), landscape.camera)
     values, slopes = bilinear(landscape.channels, FINER * xy.float())
     column = xy[:, 0].long().clamp(0, landscape.camera.width - 1)
     row = xy[:, 1].long().clamp(0, landscape.camera.height - 1)
@@ -219,7 +243,7 @@ def _model(
     information = landscape.information[row, column].double() * inlier[:, None, None]
     hessian = (jacobian.transpose(1, 2) @ information @ jacobian).sum(0)
     if outline_weight and len(outline.pixels):
-        xy, jacobian = _project(rotation, translation, outline.points_obj.double(), landscape.camera)
+        xy, jacobian = project_points(rotation, translation, outline.points_obj.double(), landscape.camera)
         normal, weight = outline.normal.double(), outline.weight.double() * outline_weight
         left = outline.distance - ((xy - outline.pixels) * normal).sum(-1)
         along = (normal[:, None] @ jacobian)[:, 0]
@@ -229,7 +253,7 @@ def _model(
     return value, hessian, gradient
 
 
-def _project(rotation: Tensor, translation: Tensor, points: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+def project_points(rotation: Tensor, translation: Tensor, points: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
     """Pixels, and their derivative with respect to a turn about the object's origin and a shift, both in cam."""
     turned = points @ rotation.T
     x, y, z = (turned + translation).unbind(-1)
@@ -243,10 +267,10 @@ def _project(rotation: Tensor, translation: Tensor, points: Tensor, camera: Came
         ],
         1,
     )
-    return xy, torch.cat([-shift @ _cross(turned), shift], -1)
+    return xy, torch.cat([-shift @ cross_matrix(turned), shift], -1)
 
 
-def _cross(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+def cross_matrix(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """The matrix of v x."""
     zero = torch.zeros_like(v[..., 0])
     x, y, z = v.unbind(-1)

@@ -1,7 +1,7 @@
 """Poses from Python: `Estimator.load("mug/").estimate(photo, camera)`. Also as `from maquette import Estimator`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
 from maquette.data.images import read_photo
+from maquette.data.records import PoseMode
 from maquette.data.workspace import Workspace
 from maquette.estimator.objects import shared_objects, with_network
 from maquette.geometry.camera import Camera
@@ -37,7 +38,8 @@ class Pose:
 
     `confidence` is 0..1. `box` (x0, y0, x1, y1) is around the object as posed, clipped to the photo, in pixels of
     the undistorted photo; None where it lies outside. `source` says what proposed the pose, `inliers` how many
-    local features carry it.
+    local features carry it. `covariance` (docs/frames.md) is that of turn and shift; `modes` are the pose and its
+    rivals, where it has any.
     """
 
     object: str
@@ -47,6 +49,8 @@ class Pose:
     box: Box | None
     source: str
     inliers: int
+    covariance: Float[np.ndarray, "6 6"] | None = None
+    modes: tuple[PoseMode, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,8 @@ class Estimator:
                     if depth is not None:
                         one = lift_to_depth(one, shown, source.fit_depth(depth), known.finder)
                     assert one.cam_from_obj is not None
-                    found.append(
-                        _pose(known, source.camera, one.cam_from_obj, one.confidence, one.source, one.inliers)
-                    )
+                    pose = _pose(known, source.camera, one.cam_from_obj, one.confidence, one.source, one.inliers)
+                    found.append(replace(pose, covariance=one.covariance, modes=one.modes))
         return sorted(found, key=lambda pose: -pose.confidence)
 
 

@@ -39,8 +39,9 @@ def lift_to_depth(
 ) -> PoseEstimate:
     """The estimate with its pose moved along the ray, then to the surface, that the depth image shows (metres).
 
-    Pixels are trusted by the network's queries and mask where there is one, as published, else all alike. Raises
-    InputError where the object's scale is unknown.
+    Pixels are trusted by the network's queries and mask where there is one, else all alike. Deviates: by the mask
+    of what is visible, where the published step has only the whole silhouette's. What the estimate said of its
+    errors was of the pose before, and is left out. Raises InputError where the object's scale is unknown.
     """
     check_metric(finder)
     pose, camera = estimate.cam_from_obj, estimate.camera
@@ -61,7 +62,7 @@ def lift_to_depth(
     window = crop_window(outline, 1.1)
     small = crop_camera(camera, window, SIDE)
     pose = fit_to_surface(pose, small, crop_depth(depth, window, SIDE), finder.renderer, finder.diameter)
-    return replace(estimate, cam_from_obj=pose)
+    return replace(estimate, cam_from_obj=pose, covariance=None, modes=())
 
 
 def crop_depth(

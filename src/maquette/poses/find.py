@@ -15,6 +15,7 @@ from maquette.estimator.model import Estimator
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.appearance import Picture
+from maquette.matching.certainty import scatter
 from maquette.matching.confidence import BY_HAND, Calibration, Witnesses
 from maquette.matching.distribution import Observation, Surface
 from maquette.matching.estimate import EstimateSettings, Given, Hypothesis, estimate, judge_given
@@ -57,7 +58,8 @@ class Finder:
     """One object and what is known of it: a network, landmarks, or both. Nothing here changes while it is used.
 
     `estimator` and `surface` belong together; `calibration` turns what was seen into confidences; `symmetries` move
-    the object onto itself. Lengths in metres where `metric`, else in the asset's unit.
+    the object onto itself (obj_from_obj, without the identity). Lengths in metres where `metric`, else in the
+    asset's unit.
     """
 
     renderer: MeshRenderer
@@ -164,7 +166,8 @@ def look_in(
 ) -> Hypothesis | None:
     """The best pose that a crop around a box shows, local features' poses among the candidates."""
     inliers = support(local, camera, finder.diameter, finder.search.features)
-    given = Given(tuple(pose.cam_from_obj for pose in local), inliers)
+    spread = scatter(local, camera, finder.diameter)
+    given = Given(tuple(pose.cam_from_obj for pose in local), inliers, spread, finder.symmetries)
     window = crop_window(box, finder.crop_scale)
     if local:
         alone = _best_in(window, photo, camera, given, replace(finder, estimator=None, surface=None), rng)
@@ -262,9 +265,10 @@ def _distinct(found: list[tuple[Box, Hypothesis]], camera: Camera, finder: Finde
 def _record(name: str, camera: Camera, box: Box, best: Hypothesis | None, seconds: float) -> PoseEstimate:
     if best is None:
         return PoseEstimate(name, camera, box, None, seconds=seconds)
-    return PoseEstimate(
+    found = PoseEstimate(
         name, camera, box, best.cam_from_obj, best.score, best.confidence, seconds, best.source, best.inliers
     )
+    return replace(found, covariance=best.covariance, modes=best.modes)
 
 
 def _apart(a: Window, b: Window, share: float = 0.12) -> bool:

@@ -67,6 +67,9 @@ def load_finder(
     """The object with everything that is used to find it, ready for any number of photos."""
     features = sources.features
     landmarks = features.landmarks if features else None
+    record = workspace.asset / "asset.json"
+    ours = record.exists() and not (sources.network and learns_foreign_mesh(workspace))
+    same = read_record(record, Asset).symmetries_discrete if ours else ()
     if sources.network:
         estimator = load_estimator(workspace)
         surface = Surface(estimator.points, estimator.normals, estimator.keys, estimator.diameter)
@@ -81,20 +84,14 @@ def load_finder(
             settings,
             search,
             known_confidence(workspace),
-            _symmetries(workspace),
+            same,
         )
     assert features is not None
     mesh = features.hull if features.hull is not None else load_mesh(workspace.asset / "mesh.ply")
     diameter = features.landmarks.diameter
-    return Finder(MeshRenderer(mesh), diameter, features.metric, None, None, landmarks, settings, search)
-
-
-def _symmetries(workspace: Workspace) -> tuple[Matrix4, ...]:
-    """The asset's, where the network learnt the asset."""
-    record = workspace.asset / "asset.json"
-    if learns_foreign_mesh(workspace) or not record.exists():
-        return ()
-    return read_record(record, Asset).symmetries_discrete
+    return Finder(
+        MeshRenderer(mesh), diameter, features.metric, None, None, landmarks, settings, search, symmetries=same
+    )
 
 
 def object_frame(workspace: Workspace, sources: Sources) -> Matrix4 | None:

@@ -22,6 +22,7 @@ from maquette.matching.estimate import EstimateSettings
 from maquette.poses.boxes import Box, boxes_of_masks, clip_box, read_boxes
 from maquette.poses.calibrate import learn_confidence
 from maquette.poses.depth import check_metric, depth_beside, lift_to_depth
+from maquette.poses.explain import check_explained, photos_to_explain, write_explanation
 from maquette.poses.find import SearchSettings, find_objects
 from maquette.poses.known import Knowledge, Placement, know
 from maquette.poses.overlay import draw_estimates
@@ -72,6 +73,10 @@ class PosesConfig:
     """Fit the confidences first, where they are not: to poses in made photos whose answer is known (a minute)."""
     overlays: bool = True
     """Draw what was found into each photo."""
+    explain: int = 0
+    """Of this many photos, evenly chosen, a picture of what the network thinks goes into explain/."""
+    explain_at: tuple[str, float, float] | None = None
+    """PHOTO X Y: such a picture of this photo, with the distribution of this pixel of the undistorted photo."""
     search: Annotated[SearchSettings, tyro.conf.arg(name="")] = field(default_factory=SearchSettings)
     settings: EstimateSettings = field(default_factory=EstimateSettings)
     seed: int = 0
@@ -113,6 +118,7 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     finder = load_finder(workspace, sources, request.settings, request.search)
     if request.depth is not None:
         check_metric(finder)
+    check_explained(request.explain, request.explain_at, photos, finder)
     capture = load_capture(workspace) if (workspace.cameras / "cameras.json").exists() else None
     source = find_camera(workspace, capture, request.camera)
     known = _knowledge(workspace, request.box_from, capture, object_frame(workspace, sources))
@@ -121,6 +127,7 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     overlays = stage.partial / "overlays"
     overlays.mkdir(exist_ok=True)
     estimates: list[PoseEstimate] = []
+    told = photos_to_explain(photos, request.explain, request.explain_at)
     shown = _pictures(request, photos, source, placements, finder.renderer)
     for index, (path, photo) in enumerate(track(shown, "poses", len(photos))):
         rng = np.random.default_rng([request.seed, index])
@@ -133,6 +140,8 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
         if request.overlays:
             picture = draw_estimates(photo, found, finder.renderer, finder.diameter)
             write_image(overlays / f"{path.stem}.png", picture)
+        if path.name in told:
+            write_explanation(stage.partial / "explain", photo, found[0], finder, told[path.name])
     replaced = f"replaced by {request.replace_surroundings}" if request.replace_surroundings else "as taken"
     record = PosesRecord(tuple(estimates), box_source, "m" if finder.metric else "sphere radius", replaced)
     write_json(stage.partial / "poses.json", record)

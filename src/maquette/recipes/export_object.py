@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from maquette.data.errors import InputError
 from maquette.data.formats import foundationpose
-from maquette.data.formats.bop_models import BopModel, write_models
+from maquette.data.formats.bop_models import BopModel, ContinuousSymmetry, write_models
 from maquette.data.formats.bop_scene import BopInstance, BopView
 from maquette.data.formats.bop_targets import BopTarget, write_targets
 from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
@@ -56,6 +56,7 @@ def write_bop(workspace: Workspace, capture: Capture, to: Path, object_id: int, 
         (float(low[0]), float(low[1]), float(low[2])),
         (float(size[0]), float(size[1]), float(size[2])),
         tuple(_metres(s, thing.metres_per_unit) for s in thing.asset.symmetries_discrete),
+        tuple(_axis(*s, thing.metres_per_unit) for s in thing.asset.symmetries_continuous),
     )
     for name in ("models", "models_eval"):
         (to / name).mkdir()
@@ -151,3 +152,8 @@ def _trimesh(workspace: Workspace, name: str, scale: float) -> trimesh.Trimesh:
 def _metres(obj_from_obj: Matrix4, scale: float) -> Matrix4:
     shift: Float[np.ndarray, "3"] = obj_from_obj[:3, 3] * scale
     return rigid(obj_from_obj[:3, :3], shift)
+
+
+def _axis(axis: tuple[float, float, float], point: tuple[float, float, float], scale: float) -> ContinuousSymmetry:
+    x, y, z = point
+    return ContinuousSymmetry(axis, (x * scale, y * scale, z * scale))

@@ -143,7 +143,19 @@ def _truth_of_workspace(
     mesh = load_mesh(workspace.asset / "mesh.ply")
     truthworld_from_obj = alignment.truth_from_world @ inverse(asset.obj_from_world)
     notes.append("ADD and BOP's errors: over our own mesh, because the truth is cameras only.")
-    return object_by_cameras(theirs.views, truthworld_from_obj, metres or 1.0, mesh, diameter)
+    same = symmetry_set(asset.symmetries_discrete, asset.symmetries_continuous)
+    if len(same) > 1:
+        notes.append(
+            f"Symmetries: {describe(asset)}, found on our own mesh, because the truth names none; forgiven."
+        )
+    return object_by_cameras(theirs.views, truthworld_from_obj, metres or 1.0, mesh, diameter, same)
+
+
+def describe(asset: Asset) -> str:
+    """How many turns and axes, in words."""
+    turns, axes = len(asset.symmetries_discrete), len(asset.symmetries_continuous)
+    said = [f"{turns} turn{'s' * (turns > 1)}"] if turns else []
+    return " and ".join([*said, *([f"{axes} ax{'e' if axes > 1 else 'i'}s of any turn"] if axes else [])])
 
 
 def _metres_per_unit(theirs: Capture, folder: Path, notes: list[str]) -> float:

@@ -90,11 +90,12 @@ def object_by_cameras(
     metres_per_unit: float,
     mesh_obj: Mesh,
     diameter: float | None,
+    symmetries: Float[np.ndarray, "symmetry 4 4"] | None = None,
 ) -> ObjectTruth:
     """The truth where only cameras are known: the object is ours and stands still, each camera gives a pose.
 
-    The truth's object frame is then our obj frame in metres (or in the truth's unit, `metres_per_unit` 1). No
-    symmetry is forgiven: those that our mesh has are predictions.
+    The truth's object frame is then our obj frame in metres (or in the truth's unit, `metres_per_unit` 1).
+    `symmetries` are obj_from_obj, with the identity: nobody but our own mesh knows of any. None forgives none.
     """
     truth_from_obj = similarity(metres_per_unit * scale_of(truthworld_from_obj), np.eye(3), np.zeros(3))
     stretch = np.diag([metres_per_unit] * 3 + [1.0])
@@ -104,7 +105,8 @@ def object_by_cameras(
     )
     vertices = apply(truth_from_obj, mesh_obj.vertices.double().numpy())
     faces, metric = mesh_obj.faces.numpy(), diameter is not None
-    return ObjectTruth(truth_from_obj, vertices, faces, symmetry_set(), diameter, metric, targets)
+    same = symmetry_set() if symmetries is None else truth_from_obj @ symmetries @ inverse(truth_from_obj)
+    return ObjectTruth(truth_from_obj, vertices, faces, same, diameter, metric, targets)
 
 
 def photos_of_group(content: object, group: str, known: list[str], estimated: set[str]) -> list[str]:
