@@ -12,11 +12,13 @@ from PIL import Image
 from maquette.app.main import BAD_INPUT, run_command
 from maquette.data.captures import load_truth
 from maquette.data.errors import InputError
-from maquette.data.formats.bop import BopResult, check_times, write_results
+from maquette.data.formats.bop import BopResult, write_results
 from maquette.data.formats.bop_dataset import read_dataset
 from maquette.data.formats.bop_scene import BopInstance, BopScene, BopView
+from maquette.data.formats.bop_targets import BopDetection, write_detections
 from maquette.data.formats.keyframes import FILE_NAME, read_keyframes
 from maquette.data.images import list_photos, read_mask
+from maquette.data.jsonio import write_json
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import look_at
 from maquette.recipes.bench import bench
@@ -30,7 +32,6 @@ from maquette.recipes.lmo_capture import (
     read_split,
     results_of,
     sightings,
-    with_whole_times,
 )
 from maquette.scores.model import render_window
 from maquette.scores.official import parse_name, read_official, results_name
@@ -240,3 +241,44 @@ def test_the_toolkits_scores_are_read_under_our_keys(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match="no scores of the BOP toolkit"):
         read_official(path)
+
+
+def test_the_rows_of_a_photo_carry_one_time_and_it_is_of_all_its_objects(data: Path, tmp_path: Path) -> None:
+    pose = np.eye(4)
+    rows = [
+        BopResult(2, 3, 5, 0.9, pose, 0.5),
+        BopResult(2, 3, 7, 0.9, pose, 0.25),
+        BopResult(2, 4, 7, 0.9, pose, 1.0),
+    ]
+    with pytest.raises(InputError, match="2 different times"):
+        check_times(tmp_path / "a.csv", rows)
+    assert [r.seconds for r in with_whole_times(rows)] == [0.75, 0.75, 1.0]
+    write_results(tmp_path / "half_lmo-test.csv", rows)
+    with pytest.raises(InputError, match="scene 2, image 3: its rows name 2 different times"):
+        bench(tmp_path / "out", BenchConfig("lmo", data, results=tmp_path / "half_lmo-test.csv"))
+
+
+def test_a_sensors_depth_of_the_test_photos_comes_along(data: Path, tmp_path: Path) -> None:
+    _add_depth(data)
+    found, split = read_dataset(data), read_split(data)
+    made = make_capture(tmp_path / "capture", found, 5, split[5])
+    assert made.depth_unit == pytest.approx(0.0001)
+    assert sorted(p.name for p in (made.folder / "test/depth").iterdir()) == [f"{n:06d}.png" for n in (3, 4, 5)]
+    (data / "test/000002/depth/000004.png").unlink()
+    assert make_capture(tmp_path / "capture", read_dataset(data), 5, split[5]).depth_unit is None
+
+
+def test_given_detections_are_scored_as_coco_does_and_the_toolkits_figures_stand_beside(
+    data: Path, tmp_path: Path
+) -> None:
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    boxes = [BopDetection(2, n, o, 0.9, (10.0, 10.0, 30.0, 25.0)) for n in range(3, 6) for o in (5, 7)]
+    write_detections(tmp_path / "found.json", boxes)
+    write_json(tmp_path / "scores_bop19.json", {"bop19_average_recall": 0.98})
+    asked = BenchConfig(
+        "lmo", data, results=path, detections=tmp_path / "found.json", official=tmp_path / "scores_bop19.json"
+    )
+    table = bench(tmp_path / "out", asked)
+    assert table.overall["ap_box"] == pytest.approx(1.0) and table.overall["official_ar"] == 0.98
+    write_detections(tmp_path / "found.json", boxes[:3])
+    assert bench(tmp_path / "out", asked).overall["ap_box"] < 0.7

@@ -44,6 +44,8 @@ class BenchConfig:
     """lmo: the BOP toolkit's scores_bop19.json or _bop24.json of the same results, to stand beside ours."""
     seed: int = 0
     """Of splits drawn at random; stages have seeds of their own."""
+    points: int = 100_000
+    """Drawn on each surface to compare them."""
     masks: MasksConfig = field(default_factory=MasksConfig)
     """lmo's are given."""
     fields: FieldsConfig = field(default_factory=FieldsConfig)

@@ -70,7 +70,7 @@ def _learn_one(
     for kind, asked in _searches(capture, obj_id, job.request).items():
         estimate_poses(workspace, asked, job.overwrite)
         found.setdefault(kind, []).extend(results_of(workspace, data, obj_id, asked.name))
-    scores = score(workspace, ScoresConfig()).scores
+    scores = score(workspace, ScoresConfig(points=job.request.points, seed=job.request.seed)).scores
     return scores.figures, scores.notes
 
 

@@ -32,7 +32,7 @@ from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
 
 Box = tuple[str, float, float, float, float]
-FEWEST = 12
+FEWEST = 10
 """A rule that leaves fewer photos to learn from was made for more photos than are there."""
 BOXES = "boxes.json"
 
@@ -78,12 +78,12 @@ def _one(
     found = (protocol.cameras if request.cameras == "auto" else request.cameras) == "found"
     if not found and given is None:
         raise InputError(f"{scene.source} came without cameras; use --cameras found")
-    cameras, note = _cameras(job.folder, protocol, scene, found, request.seed)
+    cameras, note = ask_cameras(job.folder, protocol, scene, found, request.seed)
     _lend(first, workspace)
     stages = RunConfig(cameras, request.masks, request.fields, request.asset, request.estimator)
     job.learn(workspace, stages, "asset", job.overwrite)
     lay_truth(workspace, scene, given)
-    scores = score(workspace, ScoresConfig(seed=request.seed)).scores
+    scores = score(workspace, ScoresConfig(points=request.points, seed=request.seed)).scores
     surface = surface_beside(workspace, scene, request.data, scores.figures, request.seed)
     return {**scores.figures, **surface.figures}, (note, *scores.notes, *surface.notes)
 
@@ -92,7 +92,9 @@ def _given(scene: Scene) -> GivenCapture | None:
     return None if scene.form is None else read_capture(scene.source, scene.form, scene.object_id)
 
 
-def _cameras(folder: Path, protocol: Protocol, scene: Scene, found: bool, seed: int) -> tuple[CamerasConfig, str]:
+def ask_cameras(
+    folder: Path, protocol: Protocol, scene: Scene, found: bool, seed: int
+) -> tuple[CamerasConfig, str]:
     """What the stage `cameras` is asked, and a note on the split and on how the object is told."""
     source = find_source(scene.source, "photos" if found else scene.form, scene.object_id)
     names = sorted(p.name for p in (source.given.posed if source.given else source.photos))
@@ -112,7 +114,8 @@ def _cameras(folder: Path, protocol: Protocol, scene: Scene, found: bool, seed: 
         write_json(path, {"learnt": learnt, "held_out": [names[i] for i in drawn.scored]})
         asked = replace(asked, split=path)
     box, told = _box(scene, learnt, found)
-    return replace(asked, box=box), f"{note} Cameras: {'ours' if found else 'the data set'}'s. {told}"
+    whose = "ours" if found else "the data set's"
+    return replace(asked, box=box), f"{note} Cameras: {whose}. {told}"
 
 
 def _split(names: list[str], protocol: Protocol, scene: Scene, seed: int) -> tuple[Split, str]:

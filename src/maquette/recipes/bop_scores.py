@@ -81,8 +81,9 @@ def _wanted(data: BopDataset, tested: Tested | None) -> dict[tuple[int, int], di
     wanted: dict[tuple[int, int], dict[int, int]] = {}
     for target in data.targets:
         obj_id, count = target.obj_id, target.inst_count
-        asked = obj_id in data.models and (tested is None or target.im_id in tested.get(obj_id, set()))
-        if asked and obj_id is not None and count is not None:
+        if obj_id is None or count is None or obj_id not in data.models:
+            continue
+        if tested is None or target.im_id in tested.get(obj_id, set()):
             wanted.setdefault((target.scene_id, target.im_id), {})[obj_id] = count
     return wanted
 
