@@ -12,7 +12,7 @@ from PIL import Image
 from maquette.app.main import BAD_INPUT, run_command
 from maquette.data.captures import load_truth
 from maquette.data.errors import InputError
-from maquette.data.formats.bop import BopResult, write_results
+from maquette.data.formats.bop import BopResult, check_times, write_results
 from maquette.data.formats.bop_dataset import read_dataset
 from maquette.data.formats.bop_scene import BopInstance, BopScene, BopView
 from maquette.data.formats.bop_targets import BopDetection, write_detections
@@ -32,6 +32,7 @@ from maquette.recipes.lmo_capture import (
     read_split,
     results_of,
     sightings,
+    with_whole_times,
 )
 from maquette.scores.model import render_window
 from maquette.scores.official import parse_name, read_official, results_name
@@ -215,7 +216,7 @@ def test_bad_input_is_told_in_one_line(data: Path, tmp_path: Path, capsys: pytes
     assert run_command(["bench", "lmo", *to, str(tmp_path)]) == BAD_INPUT
     assert "models_info.json, the whole file: is missing" in capsys.readouterr().err
     assert run_command(["bench", "dtu", *to, str(data)]) == BAD_INPUT
-    assert "no scan" in capsys.readouterr().err
+    assert "holds no scene of DTU" in capsys.readouterr().err
     assert run_command(["bench", "lmo", *to, str(data), "--objects", "8"]) == BAD_INPUT
     assert "none of the objects 8 is there; there are [5, 7]" in capsys.readouterr().err
     (data / "split.json").unlink()
