@@ -111,6 +111,16 @@ def test_the_truth_scores_exactly_one_with_and_without_a_sensor(
     assert detection(evaluate(photos, models)).figures() == {"ap_pose": 1.0, "ap_mssd": 1.0, "ap_mspd": 1.0}
 
 
+def test_the_time_of_a_photo_is_the_longest_of_its_objects(
+    box: Model, can: Model, rng: np.random.Generator
+) -> None:
+    models = {3: box, 7: can}
+    photo = _photos(rng, models, count=1)[0]
+    slow, quick = (replace(e, seconds=s) for e, s in zip(photo.estimates, (2.0, 0.5), strict=True))
+    found = localisation(evaluate([replace(photo, estimates=(slow, quick))], models))
+    assert found.seconds_per_photo == 2.0
+
+
 def test_average_recalls_by_hand_of_a_shift_along_the_view(box: Model) -> None:
     true = rigid(np.eye(3), np.array([0, 0, 1.0]))
     by = 0.12 * box.diameter

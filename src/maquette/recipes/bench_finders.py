@@ -46,7 +46,9 @@ def find_scenes(protocol: Protocol, data: Path, chosen: tuple[str, ...]) -> list
         raise InputError(f"--data {data} is not a folder; give the one that holds {protocol.title}")
     there = protocol.find(data)
     if not there:
-        raise InputError(f"{data} holds no scene of {protocol.title}, nor do its folders; see docs/formats.md")
+        raise InputError(
+            f"{data} holds no scene of {protocol.title}, nor do its folders; docs/formats.md says what a scene is"
+        )
     scenes = [s for s in there if not chosen or s.name in chosen or str(s.object_id) in chosen]
     if not scenes:
         names = ", ".join(scene.name for scene in there)
