@@ -14,7 +14,7 @@ from maquette.scores.instances import Estimate, GroupErrors, Instance, Photo, ev
 from maquette.scores.model import Model, prepare
 from maquette.scores.recall import match, most_visible, recalls
 from maquette.scores.symmetric import rotation_about, symmetry_set
-from toy_models import CAMERA, any_pose, make_box, make_can
+from toy_models import CAMERA, any_pose, make_box, make_can, moved_near
 
 
 @pytest.fixture(scope="module")
