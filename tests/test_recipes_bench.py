@@ -17,8 +17,10 @@ from maquette.data.formats.bop_dataset import read_dataset
 from maquette.data.formats.bop_scene import BopInstance, BopScene, BopView
 from maquette.data.formats.bop_targets import BopDetection, write_detections
 from maquette.data.formats.keyframes import FILE_NAME, read_keyframes
+from maquette.data.formats.readers import read_capture
 from maquette.data.images import list_photos, read_mask
 from maquette.data.jsonio import write_json
+from maquette.data.workspace import StageName, Workspace
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import look_at
 from maquette.recipes.bench import bench
@@ -34,6 +36,7 @@ from maquette.recipes.lmo_capture import (
     sightings,
     with_whole_times,
 )
+from maquette.recipes.run import RunConfig
 from maquette.scores.model import render_window
 from maquette.scores.official import parse_name, read_official, results_name
 from toys import make_toy
@@ -143,13 +146,19 @@ def test_what_was_not_estimated_counts_against_the_whole(data: Path, tmp_path: P
     assert only.overall["ar"] == pytest.approx(1.0) and only.overall["count"] == 3
 
 
+def _refuse(workspace: Workspace, request: RunConfig, until: StageName, overwrite: bool) -> None:
+    """Stands where the stages stand."""
+    raise InputError("not learnt here")
+
+
 def test_an_object_that_fails_is_a_row_with_its_reason(data: Path, tmp_path: Path) -> None:
-    table = bench(tmp_path / "out", BenchConfig("lmo", data))
+    data = data.rename(data.with_name("lm_o-small"))
+    table = bench(tmp_path / "out", BenchConfig("lmo", data), learn=_refuse)
     assert [bool(row.failure) for row in table.rows] == [True, True] and table.overall["ar"] == 0.0
     text = (tmp_path / "out/bench.md").read_text()
-    assert "- obj_000005 failed: " in text
+    assert "- obj_000005 failed: not learnt here" in text
     assert json.loads((tmp_path / "out/scores.json").read_text())["obj_000005"]["failure"]
-    assert (tmp_path / "out" / "maquette_lmo-test.csv").exists()
+    assert (tmp_path / "out" / "maquette_lmosmall-test.csv").exists()
 
 
 def test_scans_of_dtu_that_fail_are_rows_and_results_are_refused(tmp_path: Path) -> None:
@@ -169,13 +178,15 @@ def test_onboarding_is_given_poses_masks_and_nothing_of_the_test_photos(data: Pa
     assert set(found.models) == {5, 7} and set(split) == {5, 7, 9}
     made = make_capture(tmp_path / "capture", found, 5, split[5])
     assert (made.photo, made.box, made.depth_unit) == ("000000.png", (10.0, 10.0, 30.0, 25.0), None)
-    names = [path.name for path in list_photos(tmp_path / "capture/photos")]
+    names = [path.name for path in list_photos(tmp_path / "capture/rgb")]
     assert names == ["000000.png", "000001.png", "000002.png"]
     lens, poses = read_keyframes(tmp_path / "capture" / FILE_NAME)
     assert lens.params == pytest.approx((CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy))
     assert sorted(poses) == ["000000", "000001", "000002"]
     assert poses["000001"] == pytest.approx(_poses(5)[1], abs=1e-9)
-    mask = read_mask(tmp_path / "capture/masks/000001.png")
+    given = read_capture(tmp_path / "capture")
+    assert [p.name for p in given.posed] == names and all(p.mask is not None for p in given.photos)
+    mask = read_mask(tmp_path / "capture/mask/000001.png")
     y, x = np.argwhere(mask).mean(0)
     assert [x, y] == pytest.approx([32, 24], abs=3) and 0.02 < mask.mean() < 0.5
     truth = load_truth(tmp_path / "capture")
@@ -189,6 +200,9 @@ def test_an_object_that_no_photo_shows_is_refused(data: Path, tmp_path: Path) ->
     assert len(sightings(found, 5, frozenset({3, 4}))) == 2
     with pytest.raises(InputError, match="object 5: 0 photos to learn from and 1 to test on"):
         make_capture(tmp_path / "c", found, 5, Split(frozenset(), frozenset({3})))
+    (data / "test/000002/scene_gt_info.json").unlink()
+    with pytest.raises(InputError, match=r"scene_gt_info\.json, which tells what is visible, is missing"):
+        make_capture(tmp_path / "c", read_dataset(data), 5, Split(frozenset({0}), frozenset({3})))
 
 
 def test_estimates_become_poses_of_the_data_sets_own_model(data: Path, tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ def _learn_one(
 
 
 def _write_found(folder: Path, dataset: str, found: Found) -> None:
-    """The results as files that BOP's toolkit reads."""
+    """The results as files that BOP's toolkit reads; its names of data sets hold letters and digits alone."""
+    dataset = "".join(c for c in dataset if c.isalnum()) or "lmo"
     for kind in ("rgb", "rgbd"):
         method = "maquette" if kind == "rgb" else f"maquette-{kind}"
         if kind == "rgb" or kind in found:

@@ -106,24 +106,26 @@ def _sighting(view: BopView, instance: BopInstance) -> Sighting | None:
 
 
 def make_capture(folder: Path, data: BopDataset, obj_id: int, split: Split) -> LmoCapture:
-    """The object's photos as a capture with given poses, masks and truth.
+    """The object's photos as a capture (`keyframes`) with given poses, masks and truth.
 
     The world is the object's frame. Made anew each time: the same data make the same files.
     """
     learnt, tests = sightings(data, obj_id, split.reference), sightings(data, obj_id, split.test)
     if not learnt or not tests:
+        unknown = any(i.visibility is None for _, view in data.views for i in view.instances if i.obj_id == obj_id)
+        why = "; scene_gt_info.json, which tells what is visible, is missing" if unknown else ""
         raise InputError(
-            f"object {obj_id}: {len(learnt)} photos to learn from and {len(tests)} to test on are there"
+            f"object {obj_id}: {len(learnt)} photos to learn from and {len(tests)} to test on are there{why}"
         )
     shutil.rmtree(folder, ignore_errors=True)
-    for name in ("photos", "masks", "test/photos"):
+    for name in ("rgb", "mask", "test/photos"):
         (folder / name).mkdir(parents=True)
     model = model_of(data, obj_id)
     for seen in learnt:
-        shutil.copy(seen.photo, folder / "photos")
+        shutil.copy(seen.photo, folder / "rgb")
         window = render_window(model, seen.camera, seen.instance.cam_from_obj)
         mask = crop(window, 0, 0, seen.camera.width, seen.camera.height) > 0
-        write_image(folder / "masks" / f"{seen.photo.stem}.png", mask)
+        write_image(folder / "mask" / f"{seen.photo.stem}.png", mask)
     for seen in tests:
         shutil.copy(seen.photo, folder / "test" / "photos")
     camera = learnt[0].camera
