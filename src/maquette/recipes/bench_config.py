@@ -43,7 +43,7 @@ class BenchConfig:
     official: Path | None = None
     """lmo: the BOP toolkit's scores_bop19.json or _bop24.json of the same results, to stand beside ours."""
     seed: int = 0
-    """Of splits drawn at random; stages have seeds of their own."""
+    """Of splits drawn at random, of cameras and of points on surfaces; other stages have seeds of their own."""
     points: int = 100_000
     """Drawn on each surface to compare them."""
     masks: MasksConfig = field(default_factory=MasksConfig)
