@@ -177,7 +177,7 @@ def test_onboarding_is_given_poses_masks_and_nothing_of_the_test_photos(data: Pa
     found, split = read_dataset(data), read_split(data)
     assert set(found.models) == {5, 7} and set(split) == {5, 7, 9}
     made = make_capture(tmp_path / "capture", found, 5, split[5])
-    assert (made.photo, made.box, made.depth_unit) == ("000000.png", (10.0, 10.0, 30.0, 25.0), None)
+    assert made.depth_unit is None
     names = [path.name for path in list_photos(tmp_path / "capture/rgb")]
     assert names == ["000000.png", "000001.png", "000002.png"]
     lens, poses = read_keyframes(tmp_path / "capture" / FILE_NAME)
@@ -185,6 +185,8 @@ def test_onboarding_is_given_poses_masks_and_nothing_of_the_test_photos(data: Pa
     assert sorted(poses) == ["000000", "000001", "000002"]
     assert poses["000001"] == pytest.approx(_poses(5)[1], abs=1e-9)
     given = read_capture(tmp_path / "capture")
+    assert given.sphere is not None and np.linalg.norm(given.sphere.centre) < 0.02
+    assert 0.08 < given.sphere.radius < 0.13  # the diameter is 0.19
     assert [p.name for p in given.posed] == names and all(p.mask is not None for p in given.photos)
     mask = read_mask(tmp_path / "capture/mask/000001.png")
     y, x = np.argwhere(mask).mean(0)

@@ -85,7 +85,7 @@ def _write_found(folder: Path, dataset: str, found: Found) -> None:
 
 def _stages(capture: LmoCapture, request: BenchConfig) -> RunConfig:
     masks = replace(request.masks, source="given")
-    cameras = CamerasConfig(source=capture.folder, box=(capture.photo, *capture.box))
+    cameras = CamerasConfig(source=capture.folder)
     own = request.network == "ours"
     estimator = request.estimator if own else replace(request.estimator, mesh=capture.folder / "mesh.ply")
     return RunConfig(cameras, masks, request.fields, request.asset, estimator)

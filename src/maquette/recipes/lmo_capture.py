@@ -20,12 +20,14 @@ from maquette.data.formats.bop_dataset import BopDataset
 from maquette.data.formats.bop_scene import BopInstance, BopView
 from maquette.data.formats.camera_json import write_camera
 from maquette.data.formats.keyframes import FILE_NAME
+from maquette.data.formats.object_sphere import box_of, sphere_of_boxes
 from maquette.data.images import write_image
 from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.records import Asset, TruePose, Truth, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
+from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import inverse
 from maquette.recipes.bop_scores import axes_of, model_of
 from maquette.scores.model import crop, render_window
@@ -60,14 +62,12 @@ class Sighting:
 
 @dataclass(frozen=True)
 class LmoCapture:
-    """A capture made of one object's photos: its box in the photo of that name, and what depth there is.
+    """A capture made of one object's photos, which knows the object's sphere by its silhouettes.
 
     `depth_unit` is the metres of one stored count in `test/depth/`, None where a test photo has no depth.
     """
 
     folder: Path
-    photo: str
-    box: Box
     depth_unit: float | None
 
 
@@ -120,23 +120,24 @@ def make_capture(folder: Path, data: BopDataset, obj_id: int, split: Split) -> L
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("rgb", "mask", "test/photos"):
         (folder / name).mkdir(parents=True)
-    model = model_of(data, obj_id)
+    model, outlines = model_of(data, obj_id), []
     for seen in learnt:
         shutil.copy(seen.photo, folder / "rgb")
         window = render_window(model, seen.camera, seen.instance.cam_from_obj)
         mask = crop(window, 0, 0, seen.camera.width, seen.camera.height) > 0
         write_image(folder / "mask" / f"{seen.photo.stem}.png", mask)
+        if (outline := box_of(mask)) is not None:
+            outlines.append((_lens(seen.camera), seen.instance.cam_from_obj, outline))
     for seen in tests:
         shutil.copy(seen.photo, folder / "test" / "photos")
     camera = learnt[0].camera
-    _write_keyframes(folder / FILE_NAME, camera, learnt)
-    params = (camera.fx, camera.fy, camera.cx, camera.cy)
-    write_camera(folder / "test" / "camera.json", Lens("PINHOLE", camera.width, camera.height, params))
+    _write_keyframes(folder / FILE_NAME, camera, learnt, sphere_of_boxes(outlines))
+    write_camera(folder / "test" / "camera.json", _lens(camera))
     mesh = trimesh.load(data.mesh_file(obj_id), force="mesh", process=False)
     mesh.apply_scale(MM)
     mesh.export(folder / "mesh.ply")
     _write_truth(folder, data, obj_id, learnt, tests)
-    return LmoCapture(folder, learnt[0].photo.name, learnt[0].box, _copy_depth(folder / "test" / "depth", tests))
+    return LmoCapture(folder, _copy_depth(folder / "test" / "depth", tests))
 
 
 def _copy_depth(folder: Path, tests: list[Sighting]) -> float | None:
@@ -185,11 +186,16 @@ def with_whole_times(results: Sequence[BopResult]) -> list[BopResult]:
     return [replace(r, seconds=sum(parts[r.scene_id, r.im_id].values())) for r in results]
 
 
-def _write_keyframes(path: Path, camera: Camera, learnt: list[Sighting]) -> None:
+def _lens(camera: Camera) -> Lens:
+    return Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
+
+
+def _write_keyframes(path: Path, camera: Camera, learnt: list[Sighting], sphere: Sphere | None) -> None:
     """Pixel centres on whole numbers, as the format has it."""
     frames = {s.photo.stem: {"world_from_cam": inverse(s.instance.cam_from_obj)} for s in learnt}
     size = {"width": camera.width, "height": camera.height, "fx": camera.fx, "fy": camera.fy}
-    write_json(path, {"camera": {**size, "cx": camera.cx - 0.5, "cy": camera.cy - 0.5}, "frames": frames})
+    about = {"sphere": sphere} if sphere is not None else {}
+    write_json(path, {"camera": {**size, "cx": camera.cx - 0.5, "cy": camera.cy - 0.5}, "frames": frames, **about})
 
 
 def _write_truth(
