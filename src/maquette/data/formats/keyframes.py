@@ -1,8 +1,8 @@
 """Keyframes: `keyframes.json` with rgb/, mask/ and depth/ beside it.
 
 One pinhole camera for all, with pixel centres on whole numbers (half a pixel is added here), and
-`world_from_cam` per frame in metres; `sphere` (centre, radius) around the object where it is known. The frame's name
-is the photo's without its ending. Depth is stored 10 000 to the metre.
+`world_from_cam` per frame in metres; `sphere` (centre, radius) around the object where it is known. The frame's
+name is the photo's without its ending. Depth is stored 10 000 to the metre.
 """
 
 from pathlib import Path
