@@ -30,6 +30,7 @@ from maquette.recipes.bench_rows import Row, attempt, means
 from maquette.recipes.bench_scenes import ask_cameras
 from maquette.recipes.bench_variants import variants
 from maquette.recipes.run import RunConfig
+from maquette.render.mesh import load_mesh
 from toy_folders import make_bop, make_nerfpp, make_onepose_processed
 from toy_formats import ring
 from toys import CAMERA, make_toy, views_around
@@ -277,8 +278,8 @@ def test_dtus_own_truth_is_read_as_it_is_packed(tmp_path: Path) -> None:
 
 def test_dtus_protocol_joins_the_table_where_its_truth_is_on_disk(scans: Path, tmp_path: Path) -> None:
     shutil.copytree(scans / "bear", tmp_path / "data" / "scan5")
-    mesh = trimesh.load(tmp_path / "data" / "scan5" / "mesh.ply", force="mesh", process=False)
-    make_dtu(tmp_path / "data", np.array(mesh.sample(400, seed=0)))
+    mesh = load_mesh(tmp_path / "data" / "scan5" / "mesh.ply")
+    make_dtu(tmp_path / "data", mesh.sample(400, np.random.default_rng(0)).double().numpy())
     table = bench(tmp_path / "out", _asked("dtu", tmp_path / "data"), learn=Learner())
     assert not table.rows[0].failure, table.rows[0].failure
     figures = table.rows[0].figures
