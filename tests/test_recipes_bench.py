@@ -62,7 +62,9 @@ def data(tmp_path: Path) -> Path:
         trimesh.creation.box(size).export(root / "models_eval" / f"obj_{obj_id:06d}.ply")
     flip = np.diag([-1.0, -1, 1, 1]).ravel().tolist()
     sizes = {5: (150, 100, 60), 7: (120, 80, 50), 9: (100, 100, 100)}
-    infos = {k: {f"size_{a}": s for a, s in zip("xyz", size, strict=True)} for k, size in sizes.items()}
+    infos: dict[int, dict[str, object]] = {
+        k: {f"size_{a}": s for a, s in zip("xyz", size, strict=True)} for k, size in sizes.items()
+    }
     for k, diameter in ((5, 190.0), (7, 153.0), (9, 173.0)):
         infos[k] |= {f"min_{a}": -s / 2 for a, s in zip("xyz", sizes[k], strict=True)} | {"diameter": diameter}
     infos[7] |= {"symmetries_discrete": [flip]}

@@ -12,7 +12,7 @@ from maquette.scores.model import Model, render_window
 from maquette.scores.symmetric import mspd, mssd, rotation_about, symmetry_set
 from maquette.scores.vertex import add, adi, projection_error, recall_area
 from maquette.scores.vsd import cus, visible, vsd
-from toy_models import CAMERA, Z_AXIS, any_pose, make_box, make_can
+from toy_models import CAMERA, Z_AXIS, any_pose, make_box, make_can, moved_near
 
 UP = np.array([0.0, 0, 1])
 HALF_TURN = np.diag([-1.0, -1.0, 1.0, 1.0])

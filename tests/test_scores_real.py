@@ -9,7 +9,7 @@ from maquette.data.formats.bop import BopResult, read_results, write_results
 from maquette.data.formats.bop_dataset import BopDataset, read_dataset
 from maquette.data.formats.bop_scene import BopView
 from maquette.data.jsonio import read_json
-from maquette.recipes.bop_scores import compare, figures_by_object, figures_of
+from maquette.recipes.bop_scores import compare, figures_by_object, figures_of, model_of
 from maquette.scores.model import render_window
 from maquette.scores.official import results_name
 
