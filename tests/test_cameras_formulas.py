@@ -13,7 +13,7 @@ from maquette.cameras.assemble import (
 )
 from maquette.cameras.locate import locate_object, metric_scale
 from maquette.cameras.pairs import pairs_by_look, pairs_by_pose
-from maquette.cameras.sphere import sphere_from_attention, supporting_plane, up_of_cameras
+from maquette.cameras.sphere import plane_by_votes, sphere_from_attention, up_of_cameras
 from maquette.cameras.undistort import bends, undistort_box, undistort_photo, undistort_pixels, undistorted_camera
 from maquette.cameras.video import sharpest_per_window, sharpness
 from maquette.data.formats.colmap import NO_POINT, ColmapImage, ColmapPoints
@@ -139,7 +139,7 @@ def test_level_cameras_show_where_up_is(rng):
 
 
 def test_the_supporting_plane_is_the_table_and_its_normal_points_to_the_cameras(rng):
-    plane = supporting_plane(scene_points(rng), poses(12), np.zeros(3), rng)
+    plane = plane_by_votes(scene_points(rng), poses(12), np.zeros(3), rng)
     assert plane is not None
     assert plane.normal[2] > 0.999
     assert abs(plane.offset) < 2e-3

@@ -228,8 +228,13 @@ def test_masks_and_depth_that_cannot_be_decoded_are_named(tmp_path):
     with pytest.raises(FormatError, match=r"mask\.png, its pixels: cannot be read as depth"):
         read_depth(DepthFile(tmp_path / "mask.png", 0.001))
     write_image(tmp_path / "rgb.png", np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(FormatError, match=r"has the shape \[4, 4, 3\]"):
+    with pytest.raises(FormatError, match=r"rgb\.png, its pixels: cannot be read as depth"):
         read_depth(DepthFile(tmp_path / "rgb.png", 0.001))
+    write_image(tmp_path / "grey.png", np.zeros((4, 4), np.uint8))
+    with pytest.raises(FormatError, match="Expected a 16-bit PNG"):
+        read_depth(DepthFile(tmp_path / "grey.png", 0.001))
+    with pytest.raises(FormatError, match="is missing"):
+        read_depth(DepthFile(tmp_path / "none.png", 0.001))
 
 
 def test_flat_names_take_as_many_folders_as_they_need():

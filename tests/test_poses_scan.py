@@ -287,7 +287,7 @@ def test_depth_images_are_read_in_metres_and_colours_refused(tmp_path):
 
     stored = np.array([[0, 1500], [250, 65535]], np.uint16)
     Image.fromarray(stored).save(tmp_path / "a.png")
-    np.testing.assert_allclose(read_depth(tmp_path / "a.png", 0.001), stored / 1000)
+    np.testing.assert_allclose(read_depth(tmp_path / "a.png", 0.001), [[0, 1.5], [0.25, 0]])
     np.save(tmp_path / "b.npy", np.array([[np.nan, -1.0, 2.0]]))
     np.testing.assert_allclose(read_depth(tmp_path / "b.npy", 1.0), [[0, 0, 2]])
     write_image(tmp_path / "c.png", np.zeros((2, 2, 3), np.uint8))

@@ -12,19 +12,33 @@ from PIL import Image
 from maquette.app.main import BAD_INPUT, run_command
 from maquette.data.captures import load_truth
 from maquette.data.errors import InputError
-from maquette.data.formats.bop import BopResult, write_results
+from maquette.data.formats.bop import BopResult, check_times, write_results
+from maquette.data.formats.bop_dataset import read_dataset
+from maquette.data.formats.bop_scene import BopInstance, BopScene, BopView
+from maquette.data.formats.bop_targets import BopDetection, write_detections
 from maquette.data.formats.keyframes import FILE_NAME, read_keyframes
+from maquette.data.formats.readers import read_capture
 from maquette.data.images import list_photos, read_mask
+from maquette.data.jsonio import write_json
+from maquette.data.workspace import StageName, Workspace
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import look_at
-from maquette.recipes.bench import BenchConfig, bench
-from maquette.recipes.bench_lmo import Split, make_capture, read_split, results_of, sightings
-from maquette.recipes.bench_table import Bench, Row, markdown
-from maquette.recipes.bop_folder import BopPhoto, read_bop
-from maquette.scores.instances import Instance
-from maquette.scores.model import prepare, render_window
+from maquette.recipes.bench import bench
+from maquette.recipes.bench_config import BenchConfig
+from maquette.recipes.bench_rows import Bench, Row
+from maquette.recipes.bench_table import markdown
+from maquette.recipes.bop_scores import model_of
+from maquette.recipes.lmo_capture import (
+    Split,
+    make_capture,
+    read_split,
+    results_of,
+    sightings,
+    with_whole_times,
+)
+from maquette.recipes.run import RunConfig
+from maquette.scores.model import render_window
 from maquette.scores.official import parse_name, read_official, results_name
-from maquette.scores.symmetric import symmetry_set
 from toys import make_toy
 
 CAMERA = Camera(64, 48, 90.0, 91.0, 32.5, 24.5)
@@ -47,7 +61,13 @@ def data(tmp_path: Path) -> Path:
     for obj_id, size in ((5, (150, 100, 60)), (7, (120, 80, 50))):
         trimesh.creation.box(size).export(root / "models_eval" / f"obj_{obj_id:06d}.ply")
     flip = np.diag([-1.0, -1, 1, 1]).ravel().tolist()
-    infos = {5: {"diameter": 190.0}, 7: {"diameter": 153.0, "symmetries_discrete": [flip]}, 9: {"diameter": 1.0}}
+    sizes = {5: (150, 100, 60), 7: (120, 80, 50), 9: (100, 100, 100)}
+    infos: dict[int, dict[str, object]] = {
+        k: {f"size_{a}": s for a, s in zip("xyz", size, strict=True)} for k, size in sizes.items()
+    }
+    for k, diameter in ((5, 190.0), (7, 153.0), (9, 173.0)):
+        infos[k] |= {f"min_{a}": -s / 2 for a, s in zip("xyz", sizes[k], strict=True)} | {"diameter": diameter}
+    infos[7] |= {"symmetries_discrete": [flip]}
     cameras, truth, about, targets = {}, {}, {}, []
     for im_id in range(6):
         Image.new("RGB", (64, 48)).save(scene / "rgb" / f"{im_id:06d}.png")
@@ -77,10 +97,10 @@ def _write_truth(path: Path, skip: int = -1) -> Path:
 
 def _add_depth(root: Path) -> None:
     """A sensor that sees both boxes, in tenths of a millimetre."""
-    found = read_bop(root)
-    models = {k: prepare(o.mesh(), o.diameter, symmetry_set()) for k, o in found.objects.items()}
+    found = read_dataset(root)
+    models = {k: model_of(found, k) for k in found.models}
     (root / "test/000002/depth").mkdir()
-    for photo in found.photos:
+    for _, photo in found.views:
         z = np.full((48, 64), 1.5)
         for instance in photo.instances:
             window = render_window(models[instance.obj_id], CAMERA, instance.cam_from_obj)
@@ -128,13 +148,19 @@ def test_what_was_not_estimated_counts_against_the_whole(data: Path, tmp_path: P
     assert only.overall["ar"] == pytest.approx(1.0) and only.overall["count"] == 3
 
 
+def _refuse(workspace: Workspace, request: RunConfig, until: StageName, overwrite: bool) -> None:
+    """Stands where the stages stand."""
+    raise InputError("not learnt here")
+
+
 def test_an_object_that_fails_is_a_row_with_its_reason(data: Path, tmp_path: Path) -> None:
-    table = bench(tmp_path / "out", BenchConfig("lmo", data))
+    data = data.rename(data.with_name("lm_o-small"))
+    table = bench(tmp_path / "out", BenchConfig("lmo", data), learn=_refuse)
     assert [bool(row.failure) for row in table.rows] == [True, True] and table.overall["ar"] == 0.0
     text = (tmp_path / "out/bench.md").read_text()
-    assert "- obj_000005 failed: " in text
+    assert "- obj_000005 failed: not learnt here" in text
     assert json.loads((tmp_path / "out/scores.json").read_text())["obj_000005"]["failure"]
-    assert (tmp_path / "out" / "maquette_lmo-test.csv").exists()
+    assert (tmp_path / "out" / "maquette_lmosmall-test.csv").exists()
 
 
 def test_scans_of_dtu_that_fail_are_rows_and_results_are_refused(tmp_path: Path) -> None:
@@ -150,17 +176,21 @@ def test_scans_of_dtu_that_fail_are_rows_and_results_are_refused(tmp_path: Path)
 
 
 def test_onboarding_is_given_poses_masks_and_nothing_of_the_test_photos(data: Path, tmp_path: Path) -> None:
-    found, split = read_bop(data), read_split(data)
-    assert set(found.objects) == {5, 7} and set(split) == {5, 7, 9}
-    photo, box = make_capture(tmp_path / "capture", found, 5, split[5])
-    assert photo == "000000.png" and box == (10.0, 10.0, 30.0, 25.0)
-    names = [path.name for path in list_photos(tmp_path / "capture/photos")]
+    found, split = read_dataset(data), read_split(data)
+    assert set(found.models) == {5, 7} and set(split) == {5, 7, 9}
+    made = make_capture(tmp_path / "capture", found, 5, split[5])
+    assert made.depth_unit is None
+    names = [path.name for path in list_photos(tmp_path / "capture/rgb")]
     assert names == ["000000.png", "000001.png", "000002.png"]
     lens, poses = read_keyframes(tmp_path / "capture" / FILE_NAME)
     assert lens.params == pytest.approx((CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy))
     assert sorted(poses) == ["000000", "000001", "000002"]
     assert poses["000001"] == pytest.approx(_poses(5)[1], abs=1e-9)
-    mask = read_mask(tmp_path / "capture/masks/000001.png")
+    given = read_capture(tmp_path / "capture")
+    assert given.sphere is not None and np.linalg.norm(given.sphere.centre) < 0.02
+    assert 0.08 < given.sphere.radius < 0.13  # the diameter is 0.19
+    assert [p.name for p in given.posed] == names and all(p.mask is not None for p in given.photos)
+    mask = read_mask(tmp_path / "capture/mask/000001.png")
     y, x = np.argwhere(mask).mean(0)
     assert [x, y] == pytest.approx([32, 24], abs=3) and 0.02 < mask.mean() < 0.5
     truth = load_truth(tmp_path / "capture")
@@ -170,21 +200,24 @@ def test_onboarding_is_given_poses_masks_and_nothing_of_the_test_photos(data: Pa
 
 
 def test_an_object_that_no_photo_shows_is_refused(data: Path, tmp_path: Path) -> None:
-    found = read_bop(data)
+    found = read_dataset(data)
     assert len(sightings(found, 5, frozenset({3, 4}))) == 2
     with pytest.raises(InputError, match="object 5: 0 photos to learn from and 1 to test on"):
         make_capture(tmp_path / "c", found, 5, Split(frozenset(), frozenset({3})))
+    (data / "test/000002/scene_gt_info.json").unlink()
+    with pytest.raises(InputError, match=r"scene_gt_info\.json, which tells what is visible, is missing"):
+        make_capture(tmp_path / "c", read_dataset(data), 5, Split(frozenset({0}), frozenset({3})))
 
 
 def test_estimates_become_poses_of_the_data_sets_own_model(data: Path, tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "toy", metric=False)
-    found = read_bop(data)
-    first = found.photos[0]
-    photos = tuple(
-        BopPhoto(2, n, Path(t.photo), t.camera, (Instance(1, t.cam_from_obj),), (None,), None, 1.0)
+    found = read_dataset(data)
+    lens = next(view.lens for _, view in found.views)
+    views = {
+        n: BopView(n, Path(t.photo), lens, None, None, (BopInstance(1, 0, t.cam_from_obj, None, None, None),))
         for n, t in enumerate(toy.truth.tests)
-    )
-    results = results_of(toy.workspace, replace(found, photos=(first, *photos)), 7)
+    }
+    results = results_of(toy.workspace, replace(found, scenes=(BopScene(data, 2, views),)), 7)
     assert [(r.scene_id, r.im_id, r.obj_id) for r in results] == [(2, n, 7) for n in range(5)]
     for result, test in zip(results, toy.truth.tests, strict=True):
         assert result.cam_from_obj == pytest.approx(test.cam_from_obj, abs=1e-6)
@@ -199,9 +232,9 @@ def test_the_table_leaves_out_columns_that_nobody_fills() -> None:
 def test_bad_input_is_told_in_one_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     to = ["--to", str(tmp_path / "out"), "--data"]
     assert run_command(["bench", "lmo", *to, str(tmp_path)]) == BAD_INPUT
-    assert "models_info.json is missing" in capsys.readouterr().err
+    assert "models_info.json, the whole file: is missing" in capsys.readouterr().err
     assert run_command(["bench", "dtu", *to, str(data)]) == BAD_INPUT
-    assert "no scan" in capsys.readouterr().err
+    assert "holds no scene of DTU" in capsys.readouterr().err
     assert run_command(["bench", "lmo", *to, str(data), "--objects", "8"]) == BAD_INPUT
     assert "none of the objects 8 is there; there are [5, 7]" in capsys.readouterr().err
     (data / "split.json").unlink()
@@ -227,3 +260,44 @@ def test_the_toolkits_scores_are_read_under_our_keys(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match="no scores of the BOP toolkit"):
         read_official(path)
+
+
+def test_the_rows_of_a_photo_carry_one_time_and_it_is_of_all_its_objects(data: Path, tmp_path: Path) -> None:
+    pose = np.eye(4)
+    rows = [
+        BopResult(2, 3, 5, 0.9, pose, 0.5),
+        BopResult(2, 3, 7, 0.9, pose, 0.25),
+        BopResult(2, 4, 7, 0.9, pose, 1.0),
+    ]
+    with pytest.raises(InputError, match="2 different times"):
+        check_times(tmp_path / "a.csv", rows)
+    assert [r.seconds for r in with_whole_times(rows)] == [0.75, 0.75, 1.0]
+    write_results(tmp_path / "half_lmo-test.csv", rows)
+    with pytest.raises(InputError, match="scene 2, image 3: its rows name 2 different times"):
+        bench(tmp_path / "out", BenchConfig("lmo", data, results=tmp_path / "half_lmo-test.csv"))
+
+
+def test_a_sensors_depth_of_the_test_photos_comes_along(data: Path, tmp_path: Path) -> None:
+    _add_depth(data)
+    found, split = read_dataset(data), read_split(data)
+    made = make_capture(tmp_path / "capture", found, 5, split[5])
+    assert made.depth_unit == pytest.approx(0.0001)
+    assert sorted(p.name for p in (made.folder / "test/depth").iterdir()) == [f"{n:06d}.png" for n in (3, 4, 5)]
+    (data / "test/000002/depth/000004.png").unlink()
+    assert make_capture(tmp_path / "capture", read_dataset(data), 5, split[5]).depth_unit is None
+
+
+def test_given_detections_are_scored_as_coco_does_and_the_toolkits_figures_stand_beside(
+    data: Path, tmp_path: Path
+) -> None:
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    boxes = [BopDetection(2, n, o, 0.9, (10.0, 10.0, 30.0, 25.0)) for n in range(3, 6) for o in (5, 7)]
+    write_detections(tmp_path / "found.json", boxes)
+    write_json(tmp_path / "scores_bop19.json", {"bop19_average_recall": 0.98})
+    asked = BenchConfig(
+        "lmo", data, results=path, detections=tmp_path / "found.json", official=tmp_path / "scores_bop19.json"
+    )
+    table = bench(tmp_path / "out", asked)
+    assert table.overall["ap_box"] == pytest.approx(1.0) and table.overall["official_ar"] == 0.98
+    write_detections(tmp_path / "found.json", boxes[:3])
+    assert bench(tmp_path / "out", asked).overall["ap_box"] < 0.7

@@ -210,6 +210,16 @@ def test_what_is_missing_names_the_command_that_makes_it(toy: Toy, request_: Sco
         run(toy.workspace, request_)
 
 
+def test_a_pose_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "toy")
+    path = toy.workspace.poses("default") / "poses.json"
+    content = json.loads(path.read_text())
+    content["estimates"][1]["cam_from_obj"][0][3] = None
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"the pose in t1\.png is not finite"):
+        run(toy.workspace, ScoresConfig())
+
+
 def test_poses_in_another_unit_are_refused(toy: Toy) -> None:
     write_estimates(toy.workspace, "metres", tuple(_estimates(toy)), metric=True)
     with pytest.raises(InputError, match="of another asset"):

@@ -175,11 +175,12 @@ def _scores() -> Callable[..., None]:
 
 def _bench() -> Callable[..., None]:
     from maquette.recipes import bench as recipe
+    from maquette.recipes.bench_config import BenchConfig
     from maquette.recipes.bench_table import markdown
 
     def bench(
         to: Annotated[Path, arg(metavar="DIR", help="Where workspaces and the table go.")],
-        bench: Annotated[recipe.BenchConfig, Unnamed],
+        bench: Annotated[BenchConfig, Unnamed],
         overwrite: Overwrite = False,
     ) -> None:
         """A published protocol on the data that are there: every object learnt, tested and scored, one table."""

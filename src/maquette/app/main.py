@@ -29,7 +29,7 @@ COMMANDS = {
     "views": "asset -> pictures, masks, depth and normals from any camera",
     "align": "two assets of one object -> the transform that lays one on the other",
     "scores": "predictions + truth -> numbers",
-    "bench": "a published protocol (lmo, dtu) on the data that are there -> one table beside the papers'",
+    "bench": "a published protocol on the data that are there -> one table beside the papers'",
     "report": "everything a workspace holds -> report.html",
     "export": "photos, cameras, masks and object in another program's format (BOP, COLMAP, nerfstudio, ...)",
     "studio": "make a capture of our own, with all its truth",

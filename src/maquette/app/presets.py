@@ -1,4 +1,5 @@
-"""Words of the command line that stand for many: `--fields.kind`, `--fields.baseline` and `--estimator.preset`.
+"""Words of the command line that stand for many: `--fields.kind`, `--fields.baseline`, `--estimator.preset`, and
+`bench --preset`.
 
 Options that a preset sets and the person did not type are typed for them, so that what is asked for wins, one
 default stands in one place, and `config.json` holds every value that was used.
@@ -9,13 +10,26 @@ from dataclasses import fields, is_dataclass
 from typing import cast, get_args
 
 EVERYTHING = ("run", "demo", "bench")
+PAPER = {
+    "--fields.kind": ["mlp"],
+    "--masks.method": ["cosegment"],
+    "--masks.features": ["dino"],
+    "--estimator.preset": ["paper"],
+}
+"""Both papers as published, for `bench --preset paper`."""
 
 
 def expand(command: str, words: Sequence[str]) -> list[str]:
     """The command's words with those that its presets stand for."""
+    if command == "bench" and _value(words, "--preset") == "paper":
+        words = [*words, *_untyped(words, PAPER)]
+    return [*words, *_untyped(words, _of_fields(command, words) | _of_estimator(command, words))]
+
+
+def _untyped(words: Sequence[str], wanted: dict[str, list[str]]) -> list[str]:
+    """The options and values that the person did not type."""
     typed = {word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")}
-    wanted = _of_fields(command, words) | _of_estimator(command, words)
-    return [*words, *(w for name, values in wanted.items() if name not in typed for w in (name, *values))]
+    return [word for name, values in wanted.items() if name not in typed for word in (name, *values)]
 
 
 def _of_fields(command: str, words: Sequence[str]) -> dict[str, list[str]]:

@@ -8,9 +8,9 @@ from maquette.cameras.sphere import (
     Marked,
     Plane,
     attention,
+    plane_by_votes,
     sphere_from_attention,
     sphere_from_box,
-    supporting_plane,
 )
 from maquette.data.records import Points, View
 from maquette.geometry.sphere import Sphere
@@ -32,14 +32,14 @@ def locate_object(
     poses = [view.cam_from_world for view in views if not view.held_out]
     if box is None:
         about = attention(poses) if given is None else np.array(given.centre)
-        plane = supporting_plane(points.world, poses, about, rng)
+        plane = plane_by_votes(points.world, poses, about, rng)
         return given or sphere_from_attention(points.world, poses, plane), plane
     index = next(i for i, view in enumerate(views) if view.name == box[0])
     marked = Marked(views[index].camera, views[index].cam_from_world, box[1], seen_in(points, index))
     first = sphere_from_box(points.world, marked, None)
     if first is None:
         return None, None
-    plane = supporting_plane(points.world, poses, np.array(first.centre), rng)
+    plane = plane_by_votes(points.world, poses, np.array(first.centre), rng)
     return sphere_from_box(points.world, marked, plane) or first, plane
 
 

@@ -32,15 +32,16 @@ class Plane:
         return np.asarray(points @ np.array(self.normal) + self.offset)
 
 
-def supporting_plane(
+def plane_by_votes(
     points: Float[np.ndarray, "point 3"],
     cams_from_world: list[Matrix4],
     about: Float[np.ndarray, "3"],
     rng: np.random.Generator,
     rounds: int = 3000,
 ) -> Plane | None:
-    """The plane that what lies at `about` stands on; None where nothing fits.
+    """The plane that what lies at `about` stands on, up and height unknown; None where nothing fits.
 
+    Where up is known already, `geometry.support.supporting_plane` seeks the height alone.
     Points within 0.6 of the cameras' distance, one per cell of space so that dense texture counts no more than
     its area, vote for planes whose normal is near the cameras' up; points below a plane vote against it.
     """

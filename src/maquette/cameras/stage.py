@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from maquette.cameras import assemble, checks, gather, given, sources
+from maquette.cameras import assemble, checks, gather, given, sources, splitting
 from maquette.cameras.exif import focal_length
 from maquette.cameras.given import Beside, BesideConfig
 from maquette.cameras.locate import PixelBox, locate_object, metric_scale
@@ -52,6 +52,9 @@ class CamerasConfig:
     """Take only START:STOP:STEP of the sorted photos, as in 0:80:2."""
     holdout: int | None = None
     """Hold out every photo whose index is divisible by this: it gets a camera and is never learnt from."""
+    split: Path | None = None
+    """Which photos are learnt and which held out: a JSON file {"learnt": [names], "held_out": [names]}; photos in
+    neither list are left away."""
     camera: Path | None = None
     """The calibration of all photos: a camera.json or a COLMAP cameras.txt. Without it, found from the photos."""
     box: tuple[str, float, float, float, float] | None = None
@@ -100,11 +103,15 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
     watch = Stopwatch()
     checks.check_options(request.holdout, request.size)
     source = sources.find_source(request.source, request.format, request.object)
+    if request.split is not None:
+        source = splitting.with_split(source, request.split, request.holdout)
     source = given.with_masks(source, request.beside)
     chosen = tuple(select_photos(source.photos, request.frames)) if source.photos else ()
     inputs = source.inputs(chosen) | ({"camera": request.camera} if request.camera else {})
     if request.beside.ignore_masks is not None:
         inputs |= {"ignored": request.beside.ignore_masks}
+    if request.split is not None:
+        inputs |= {"split": request.split}
     asked = to_plain(_without_paths(request))
     stage = begin_stage(workspace.cameras, asked, inputs, overwrite, keep=True)
     if stage.complete:
@@ -143,7 +150,7 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
 def _without_paths(request: CamerasConfig) -> CamerasConfig:
     """What was asked but for where it lies: files count by their content."""
     beside = replace(request.beside, given_masks=None, ignore_masks=None)
-    return replace(request, source=Path(), camera=None, beside=beside)
+    return replace(request, source=Path(), camera=None, split=None, beside=beside)
 
 
 def _bring_along(source: Source, beside: Beside, shots: list[_Shot], workspace: Workspace, capture: Path) -> None:
@@ -278,6 +285,8 @@ def _assemble(
 
 def _held_out(request: CamerasConfig, posed: Posed | None, names: list[str]) -> set[str]:
     """The photos that are never learnt from: as asked, else as the source itself has it."""
+    if request.split is not None:
+        return splitting.held_out_of(request.split) & set(names)
     if request.holdout is not None or posed is None:
         return checks.held_out(names, request.holdout)
     return set(names) & posed.held_out

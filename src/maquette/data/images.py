@@ -14,6 +14,7 @@ from maquette.data.errors import InputError
 T = TypeVar("T")
 NO_LABEL = 255
 """What a label map holds where a pixel has no label."""
+UNMEASURED = 65535
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -65,10 +66,11 @@ def read_labels(path: Path) -> UInt8[np.ndarray, "height width"]:
 def read_depth(path: Path, metres: float) -> Float[np.ndarray, "height width"]:
     """Depth (z) in metres, 0 where unknown: a 16-bit or float image or a .npy, `metres` the length of one unit.
 
-    Raises InputError where it cannot be read or has colours.
+    Sensors also write 65535, the most that 16 bits hold, where they did not measure (Kinect, 7-Scenes). Raises
+    InputError where it cannot be read or has colours.
     """
     try:
-        depth = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.asarray(_open(path))
+        depth = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else np.asarray(_open(path))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a depth image ({error})") from None
     if depth.ndim != 2 or depth.dtype == np.uint8:
@@ -76,8 +78,9 @@ def read_depth(path: Path, metres: float) -> Float[np.ndarray, "height width"]:
             f"{path} is no depth image: expected one channel of 16 bits or floats, got {depth.dtype} of the shape "
             f"{'x'.join(str(n) for n in depth.shape)}"
         )
+    saturated = depth == UNMEASURED if depth.dtype.kind in "iu" else False
     depth = depth.astype(np.float64) * metres
-    return np.where(np.isfinite(depth) & (depth > 0), depth, 0.0)
+    return np.where(np.isfinite(depth) & (depth > 0) & ~np.asarray(saturated), depth, 0.0)
 
 
 def as_bytes(image: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:

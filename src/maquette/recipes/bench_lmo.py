@@ -1,152 +1,175 @@
-"""The protocol of LM-O as NeuSurfEmb has it: objects learnt from real photos with given poses and masks.
+"""NeuSurfEmb's protocol on LM-O: objects learnt from reference photos, found in test photos, scored."""
 
-`split.json` names per object the photos to learn from (hardly hidden) and those to test on. Masks are the
-models' silhouettes at the given poses; boxes of the test photos are the truth's.
-"""
-
-import shutil
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import cast
 
-import numpy as np
-import trimesh
-
-from maquette.data.captures import in_asset_metres, load_capture, load_truth, save_truth
+from maquette.cameras.stage import CamerasConfig
 from maquette.data.errors import InputError
-from maquette.data.formats.bop import BopResult
-from maquette.data.formats.camera_json import write_camera
-from maquette.data.formats.keyframes import FILE_NAME
-from maquette.data.images import write_image
-from maquette.data.jsonio import read_json, read_record, write_json
-from maquette.data.records import Asset, TruePose, Truth, View
+from maquette.data.formats.bop import BopResult, check_times, read_results, write_results
+from maquette.data.formats.bop_dataset import BopDataset, read_dataset
+from maquette.data.formats.bop_targets import BopDetection, read_detections
 from maquette.data.workspace import Workspace
-from maquette.geometry.camera import Camera
-from maquette.geometry.lens import Lens
-from maquette.geometry.transforms import inverse
-from maquette.recipes.bop_folder import METRES, BopFolder, BopObject, BopPhoto
-from maquette.scores.instances import Instance
-from maquette.scores.model import crop, prepare, render_window
-from maquette.scores.poses import cam_from_truth
-from maquette.scores.symmetric import symmetry_set
-from maquette.scores.targets import align_to, load_estimates, truth_from_obj_by
+from maquette.poses.stage import PosesConfig
+from maquette.poses.stage import run as estimate_poses
+from maquette.recipes.bench_config import BenchConfig
+from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt
+from maquette.recipes.bop_scores import compare, figures_by_object, figures_of
+from maquette.recipes.lmo_capture import (
+    LmoCapture,
+    Split,
+    make_capture,
+    read_split,
+    results_of,
+    sightings,
+    with_whole_times,
+)
+from maquette.recipes.run import RunConfig
+from maquette.scores.coco import CocoInstance, coco_score
+from maquette.scores.official import parse_name, read_official, results_name
+from maquette.scores.stage import ScoresConfig
+from maquette.scores.stage import run as score
 
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Image numbers of one object."""
-
-    reference: frozenset[int]
-    test: frozenset[int]
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """One object in one photo."""
-
-    photo: BopPhoto
-    instance: Instance
-    box: Box
+TITLE = "LM-O"
+DEPTH_FIGURES = ("ar", "ad_recall_10")
+"""What is told of the poses that were moved to the sensor's depth, as KEY_rgbd."""
+Found = dict[str, list[BopResult]]
+"""Results by kind: rgb, and rgbd where there is depth."""
 
 
-def read_split(root: Path) -> dict[int, Split]:
-    """What may be learnt from. Raises InputError where the data set has no split.json or it does not fit."""
-    path = root / "split.json"
-    if not path.exists():
-        raise InputError(
-            f'{path} is missing: expected {{"OBJECT": {{"reference": [photos], "test": [photos]}}, ...}} - '
-            "which photos of each object may be learnt from, and which are tested"
-        )
-    try:
-        content = cast(dict, read_json(path))
-        return {int(k): Split(frozenset(v["reference"]), frozenset(v["test"])) for k, v in content.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} does not fit: {type(error).__name__} {error}") from None
+def lmo(job: Job) -> Bench:
+    """The protocol: captures/, objects/, the results as BOP's files, and the table."""
+    request = job.request
+    data, split = read_dataset(request.data), read_split(request.data)
+    there = sorted(set(split) & set(data.models))
+    chosen = [k for k in there if not request.objects or str(k) in request.objects]
+    if not chosen:
+        raise InputError(f"none of the objects {', '.join(request.objects)} is there; there are {there}")
+    detections = [] if request.detections is None else read_detections(request.detections)
+    found: Found = {}
+    if request.results is not None:
+        found["rgb"] = read_results(request.results)
+        check_times(request.results, found["rgb"])
+        rows = [Row(_name(k), {}) for k in chosen]
+    else:
+        rows = []
+        for obj_id in chosen:
+            rows.append(attempt(_name(obj_id), partial(_learn_one, job, data, split[obj_id], obj_id, found)))
+            job.keep(Bench(TITLE, (*_notes(request, chosen, False), "Unfinished."), {}, tuple(rows)))
+        _write_found(job.folder, data.name, found)
+    return _scored(data, split, chosen, rows, found, detections, request)
 
 
-def sightings(data: BopFolder, obj_id: int, im_ids: frozenset[int]) -> list[Sighting]:
-    """The most visible instance of an object in each of the photos that show it."""
-    found = []
-    for photo in data.photos:
-        here = [(i, b) for i, b in zip(photo.instances, photo.boxes, strict=True) if i.obj_id == obj_id and b]
-        if photo.im_id in im_ids and here:
-            instance, box = max(here, key=lambda pair: pair[0].visible_fraction)
-            assert box is not None
-            found.append(Sighting(photo, instance, box))
-    return found
+def _learn_one(
+    job: Job, data: BopDataset, split: Split, obj_id: int, found: Found
+) -> tuple[Figures, tuple[str, ...]]:
+    """Learn one object, find it in its test photos (into `found`), score: figures and what they rest on."""
+    capture = make_capture(job.folder / "captures" / _name(obj_id), data, obj_id, split)
+    workspace = Workspace(job.folder / "objects" / _name(obj_id))
+    job.learn(workspace, _stages(capture, job.request), "estimator", job.overwrite)
+    for kind, asked in _searches(capture, obj_id, job.request).items():
+        estimate_poses(workspace, asked, job.overwrite)
+        found.setdefault(kind, []).extend(results_of(workspace, data, obj_id, asked.name))
+    scores = score(workspace, ScoresConfig(points=job.request.points, seed=job.request.seed)).scores
+    return scores.figures, scores.notes
 
 
-def make_capture(folder: Path, data: BopFolder, obj_id: int, split: Split) -> tuple[str, Box]:
-    """The object's photos as a capture with given poses, masks and truth; its box in the first photo.
-
-    The world is the object's frame. Made anew each time: the same data make the same files.
-    """
-    learnt, tests = sightings(data, obj_id, split.reference), sightings(data, obj_id, split.test)
-    if not learnt or not tests:
-        raise InputError(
-            f"object {obj_id}: {len(learnt)} photos to learn from and {len(tests)} to test on are there"
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    for name in ("photos", "masks", "test/photos"):
-        (folder / name).mkdir(parents=True)
-    thing = data.objects[obj_id]
-    model = prepare(thing.mesh(), thing.diameter, symmetry_set())
-    for seen in learnt:
-        shutil.copy(seen.photo.path, folder / "photos")
-        window = render_window(model, seen.photo.camera, seen.instance.cam_from_obj)
-        mask = crop(window, 0, 0, seen.photo.camera.width, seen.photo.camera.height) > 0
-        write_image(folder / "masks" / f"{seen.photo.path.stem}.png", mask)
-    for seen in tests:
-        shutil.copy(seen.photo.path, folder / "test" / "photos")
-    camera = learnt[0].photo.camera
-    _write_keyframes(folder / FILE_NAME, camera, learnt)
-    params = (camera.fx, camera.fy, camera.cx, camera.cy)
-    write_camera(folder / "test" / "camera.json", Lens("PINHOLE", camera.width, camera.height, params))
-    _write_mesh(thing, folder / "mesh.ply")
-    _write_truth(folder, thing, learnt, tests)
-    return learnt[0].photo.path.name, learnt[0].box
+def _write_found(folder: Path, dataset: str, found: Found) -> None:
+    """The results as files that BOP's toolkit reads; its names of data sets hold letters and digits alone."""
+    dataset = "".join(c for c in dataset if c.isalnum()) or "lmo"
+    for kind in ("rgb", "rgbd"):
+        method = "maquette" if kind == "rgb" else f"maquette-{kind}"
+        if kind == "rgb" or kind in found:
+            write_results(folder / results_name(method, dataset), with_whole_times(found.get(kind, [])))
 
 
-def results_of(workspace: Workspace, data: BopFolder, obj_id: int) -> list[BopResult]:
-    """The workspace's estimates as poses of the data set's own model, aligned by the given cameras."""
-    capture, truth = load_capture(workspace), load_truth(workspace.truth)
-    asset = read_record(workspace.asset / "asset.json", Asset)
-    if truth is None or truth.world_from_obj is None:
-        raise InputError(f"{workspace.truth} holds no truth to align with; remove {workspace.root} and run again")
-    capture, asset = in_asset_metres(capture, asset)
-    alignment = align_to(capture, truth.views, truth.metric, [], "the given poses")
-    truth_from_obj = truth_from_obj_by(truth.world_from_obj, alignment, asset)
-    scenes = {photo.path.name: photo for photo in data.photos}
-    results = []
-    for estimate in load_estimates(workspace.poses("default") / "poses.json", asset.metric, []).values():
-        if estimate.cam_from_obj is not None:
-            photo = scenes[estimate.photo]
-            pose = cam_from_truth(estimate.cam_from_obj, truth_from_obj)
-            ids = photo.scene_id, photo.im_id, obj_id
-            results.append(BopResult(*ids, estimate.confidence, pose, estimate.seconds))
-    return results
+def _stages(capture: LmoCapture, request: BenchConfig) -> RunConfig:
+    masks = replace(request.masks, source="given")
+    cameras = CamerasConfig(source=capture.folder)
+    own = request.network == "ours"
+    estimator = request.estimator if own else replace(request.estimator, mesh=capture.folder / "mesh.ply")
+    return RunConfig(cameras, masks, request.fields, request.asset, estimator)
 
 
-def _write_keyframes(path: Path, camera: Camera, learnt: list[Sighting]) -> None:
-    """Pixel centres on whole numbers, as the format has it."""
-    frames = {s.photo.path.stem: {"world_from_cam": inverse(s.instance.cam_from_obj)} for s in learnt}
-    size = {"width": camera.width, "height": camera.height, "fx": camera.fx, "fy": camera.fy}
-    write_json(path, {"camera": {**size, "cx": camera.cx - 0.5, "cy": camera.cy - 0.5}, "frames": frames})
+def _searches(capture: LmoCapture, obj_id: int, request: BenchConfig) -> dict[str, PosesConfig]:
+    """What is asked of the stage `poses`, by kind."""
+    test = capture.folder / "test"
+    rgb = PosesConfig(photos=test / "photos", camera=test / "camera.json", box_from=capture.folder)
+    if request.detections is not None:
+        rgb = replace(rgb, box_from=None, boxes=request.detections, obj_id=obj_id)
+    if capture.depth_unit is None:
+        return {"rgb": rgb}
+    return {"rgb": rgb, "rgbd": replace(rgb, name="rgbd", depth=test / "depth", depth_unit=capture.depth_unit)}
 
 
-def _write_mesh(thing: BopObject, path: Path) -> None:
-    mesh = trimesh.load(thing.path, force="mesh", process=False)
-    mesh.apply_scale(METRES)
-    mesh.export(path)
+def _scored(
+    data: BopDataset,
+    split: dict[int, Split],
+    chosen: list[int],
+    rows: list[Row],
+    found: Found,
+    detections: list[BopDetection],
+    request: BenchConfig,
+) -> Bench:
+    tested = {k: set(split[k].test) for k in chosen}
+    groups = compare(data, found.get("rgb", []), tested)
+    overall, by_object = figures_of(groups), figures_by_object(groups)
+    if "rgbd" in found:
+        moved = compare(data, found["rgbd"], tested)
+        overall |= _depth_figures(figures_of(moved))
+        for obj_id, figures in figures_by_object(moved).items():
+            by_object[obj_id] |= _depth_figures(figures)
+    if detections:
+        overall |= {"ap_box": _box_precision(data, split, chosen, detections)}
+    if request.official is not None:
+        overall |= {f"official_{key}": value for key, value in read_official(request.official).items()}
+    rows = [replace(r, figures={**r.figures, **by_object.get(k, {})}) for k, r in zip(chosen, rows, strict=True)]
+    return Bench(TITLE, _notes(request, chosen, all(group.sensor for group in groups)), overall, tuple(rows))
 
 
-def _write_truth(folder: Path, thing: BopObject, learnt: list[Sighting], tests: list[Sighting]) -> None:
-    views = tuple(View(s.photo.path.name, s.photo.camera, s.instance.cam_from_obj) for s in learnt)
-    poses = tuple(
-        TruePose(s.photo.path.name, s.photo.camera, s.instance.cam_from_obj, s.box, s.instance.visible_fraction)
-        for s in tests
+def _depth_figures(figures: Figures) -> dict[str, float | int]:
+    return {f"{key}_rgbd": figures[key] for key in DEPTH_FIGURES if key in figures}
+
+
+def _box_precision(
+    data: BopDataset, split: dict[int, Split], chosen: list[int], detections: list[BopDetection]
+) -> float:
+    """COCO's average precision of the given detections on the test photos."""
+    truth, tested = [], set()
+    for obj_id in chosen:
+        for seen in sightings(data, obj_id, split[obj_id].test):
+            tested.add((seen.view.im_id, obj_id))
+            truth.append(CocoInstance(f"{seen.view.im_id}", obj_id, seen.box, ignored=seen.visible < 0.1))
+    found = [
+        CocoInstance(f"{d.im_id}", d.obj_id, d.box, score=d.score)
+        for d in detections
+        if (d.im_id, d.obj_id) in tested
+    ]
+    camera = next(view.lens.pinhole for _, view in data.views if view.lens is not None)
+    return coco_score(truth, found, camera.height, camera.width).ap
+
+
+def _notes(request: BenchConfig, chosen: list[int], sensor: bool) -> tuple[str, ...]:
+    depth = "a sensor's" if sensor else "rendered from the true poses"
+    scored = (
+        f"{len(chosen)} of LM-O's eight objects: {', '.join(map(str, chosen))}, on the test photos of split.json."
     )
-    symmetries = thing.discrete, thing.continuous
-    save_truth(folder, Truth(True, views, np.eye(4), "mesh.ply", thing.diameter, poses, *symmetries))
+    if request.results is not None:
+        method = parse_name(request.results)[0]
+        return scored, f"Poses: {method} in {request.results.name}, as they are. Depth for VSD: {depth}."
+    boxes = "of the visible part, from the truth"
+    if request.detections is not None:
+        boxes = f"detections of {request.detections.name}"
+    network = "our own reconstruction" if request.network == "ours" else "the data set's own model"
+    return (
+        scored,
+        "Each is learnt from its reference photos there, with given poses and the models' silhouettes as masks.",
+        f"Network trained on {network}.",
+        f"Poses: ours, RGB only (keys ending in _rgbd: moved to the sensor's depth). Boxes: {boxes}. "
+        f"Depth for VSD: {depth}.",
+        "Alignment: rigid, by the given cameras. A failed object counts with recall 0.",
+    )
+
+
+def _name(obj_id: int) -> str:
+    return f"obj_{obj_id:06d}"

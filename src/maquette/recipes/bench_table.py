@@ -1,21 +1,13 @@
 """The table of a bench: ours by object, all together, and what the papers print beside."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-PAPERS: Mapping[str, tuple[tuple[str, Mapping[str, float]], ...]] = {
-    "LM-O": (
-        ("NeuSurfEmb, RGB, eight objects, found boxes", {"ar": 0.554}),
-        ("NeuSurfEmb, RGB-D, eight objects, found boxes", {"ar": 0.666}),
-    ),
-    "DTU": (
-        ("DORec", {"mask_iou": 0.971}),
-        ("NeuS with SAM's masks", {"mask_iou": 0.949}),
-        ("SAM", {"mask_iou": 0.936}),
-    ),
-}
+from maquette.recipes.bench_papers import NOTES, PAPERS, SCENES
+from maquette.recipes.bench_rows import Bench
+
 COLUMNS = (
     "ar",
+    "ar_rgbd",
     "ar_vsd",
     "ar_vsd_no_sensor",
     "ar_mssd",
@@ -23,38 +15,27 @@ COLUMNS = (
     "add_recall_10",
     "adds_recall_10",
     "ad_recall_10",
+    "ad_recall_10_rgbd",
     "ap_pose",
+    "ap_box",
     "mask_iou",
     "mean_fg_bg_iou",
     "boundary_f",
     "psnr",
+    "psnr_object",
     "ssim",
     "chamfer_diameter",
     "chamfer_diameter_icp",
+    "chamfer_sphere",
+    "fscore_1pct",
     "normal_consistency",
+    "dtu_accuracy_mm",
+    "dtu_completeness_mm",
+    "dtu_overall_mm",
     "count",
     "seconds_per_photo",
     "seconds",
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One object: its figures, or why there are none."""
-
-    name: str
-    figures: Mapping[str, float | int]
-    failure: str = ""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A protocol's outcome; `overall` is over all rows as the protocol has it."""
-
-    title: str
-    notes: tuple[str, ...]
-    overall: Mapping[str, float | int]
-    rows: tuple[Row, ...]
 
 
 def markdown(bench: Bench) -> str:
@@ -67,10 +48,23 @@ def markdown(bench: Bench) -> str:
     lines += [_line(row.name, row.figures, columns) for row in bench.rows]
     lines += [_line("**all**", bench.overall, columns)]
     lines += [_line(f"*{name}*", figures, columns) for name, figures in papers]
+    lines += _printed_by_scene(bench.title)
     failures = [row for row in bench.rows if row.failure]
     if failures:
         lines += ["", *(f"- {row.name} failed: {row.failure}" for row in failures)]
+    if any(row.notes for row in bench.rows):
+        lines += ["", "What each row rests on:", ""]
+        lines += [f"- {row.name}: {' '.join(row.notes)}" for row in bench.rows if row.notes]
     return "\n".join(lines) + "\n"
+
+
+def _printed_by_scene(title: str) -> list[str]:
+    said = [
+        f"- DORec scene by scene, `{key}`: {', '.join(f'{value:g}' for value in values)}."
+        for key, values in SCENES.get(title, {}).items()
+    ]
+    said += [f"- {NOTES[title]}"] if title in NOTES else []
+    return ["", *said] if said else []
 
 
 def _line(name: str, figures: Mapping[str, float | int], columns: list[str]) -> str:

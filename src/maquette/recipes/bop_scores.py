@@ -2,50 +2,90 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from maquette.data.formats.bop import BopResult
-from maquette.recipes.bop_folder import BopFolder, BopPhoto
+import numpy as np
+from jaxtyping import Float
+
+from maquette.data.formats.bop import MM, BopResult
+from maquette.data.formats.bop_dataset import BopDataset
+from maquette.data.formats.bop_models import BopModel
+from maquette.data.formats.bop_scene import BopView
+from maquette.data.formats.given import read_depth
+from maquette.geometry.transforms import similarity
+from maquette.render.mesh import Mesh, load_mesh
 from maquette.scores.bop19 import localisation
 from maquette.scores.bop24 import detection
-from maquette.scores.instances import Estimate, GroupErrors, Photo, evaluate
-from maquette.scores.model import prepare
+from maquette.scores.instances import Estimate, GroupErrors, Instance, Photo, evaluate
+from maquette.scores.model import Model, prepare
 from maquette.scores.symmetric import symmetry_set
 
 Figures = dict[str, float | int]
+Tested = Mapping[int, set[int]]
+"""The photos (image numbers) of each object that count; an object that is not in it is no target."""
 
 
-def compare(
-    data: BopFolder, results: Sequence[BopResult], tested: Mapping[int, set[int]] | None = None
-) -> list[GroupErrors]:
-    """Every estimate against every instance of the objects whose models are there.
+def mesh_of(data: BopDataset, obj_id: int) -> Mesh:
+    """The data set's own mesh of an object, in metres."""
+    return load_mesh(data.mesh_file(obj_id)).transformed(similarity(MM, np.eye(3), np.zeros(3)))
 
-    `tested` restricts an object to some photos (image numbers); an object that is not in it is no target.
-    """
-    models = {
-        k: prepare(o.mesh(), o.diameter, symmetry_set(o.discrete, o.continuous)) for k, o in data.objects.items()
-    }
+
+def model_of(data: BopDataset, obj_id: int) -> Model:
+    """The same made ready for scoring, with its symmetries."""
+    known = data.models[obj_id]
+    return prepare(mesh_of(data, obj_id), known.diameter, symmetry_set(known.symmetries_discrete, axes_of(known)))
+
+
+def axes_of(model: BopModel) -> tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]:
+    """Continuous symmetries as (axis, a point on it)."""
+    return tuple((symmetry.axis, symmetry.offset) for symmetry in model.symmetries_continuous)
+
+
+def instances_of(view: BopView) -> tuple[Instance, ...]:
+    """What is truly in a photo; an instance of unknown visibility counts as seen whole."""
+    return tuple(
+        Instance(i.obj_id, i.cam_from_obj, 1.0 if i.visibility is None else i.visibility.visib_fract)
+        for i in view.instances
+    )
+
+
+def sensor_distance(view: BopView) -> Float[np.ndarray, "height width"] | None:
+    """Metres from the camera's centre, 0 where the sensor did not measure; None where there was none."""
+    if view.depth is None or view.lens is None:
+        return None
+    camera = view.lens.pinhole
+    return read_depth(view.depth) / camera.directions(camera.pixel_grid())[..., 2]
+
+
+def compare(data: BopDataset, results: Sequence[BopResult], tested: Tested | None = None) -> list[GroupErrors]:
+    """Every estimate against every instance of the objects whose models are there; None tests all targets."""
+    models = {obj_id: model_of(data, obj_id) for obj_id in data.models}
     return evaluate(_photos(data, results, tested), models)
 
 
-def _photos(
-    data: BopFolder, results: Sequence[BopResult], tested: Mapping[int, set[int]] | None
-) -> Iterator[Photo]:
+def _photos(data: BopDataset, results: Sequence[BopResult], tested: Tested | None) -> Iterator[Photo]:
     by_photo: dict[tuple[int, int], list[Estimate]] = {}
     for r in results:
         if tested is None or r.im_id in tested.get(r.obj_id, set()):
             estimate = Estimate(r.obj_id, r.cam_from_obj, r.score, r.seconds)
             by_photo.setdefault((r.scene_id, r.im_id), []).append(estimate)
-    for photo in data.photos:
-        wanted = _wanted(data, photo, tested)
-        found = tuple(by_photo.get((photo.scene_id, photo.im_id), ()))
-        if wanted or found:
-            name = f"{photo.scene_id:06d}/{photo.im_id:06d}"
-            yield Photo(name, photo.camera, photo.instances, found, wanted, photo.distance())
+    wanted = _wanted(data, tested)
+    for scene_id, view in data.views:
+        key = scene_id, view.im_id
+        found, asked = tuple(by_photo.get(key, ())), wanted.get(key, {})
+        if (asked or found) and view.lens is not None:
+            name = f"{scene_id:06d}/{view.im_id:06d}"
+            yield Photo(name, view.lens.pinhole, instances_of(view), found, asked, sensor_distance(view))
 
 
-def _wanted(data: BopFolder, photo: BopPhoto, tested: Mapping[int, set[int]] | None) -> dict[int, int]:
-    asked = data.wanted.get((photo.scene_id, photo.im_id), {})
-    there = {k: n for k, n in asked.items() if k in data.objects}
-    return there if tested is None else {k: n for k, n in there.items() if photo.im_id in tested.get(k, set())}
+def _wanted(data: BopDataset, tested: Tested | None) -> dict[tuple[int, int], dict[int, int]]:
+    """Instances to find by (scene, photo) and object."""
+    wanted: dict[tuple[int, int], dict[int, int]] = {}
+    for target in data.targets:
+        obj_id, count = target.obj_id, target.inst_count
+        if obj_id is None or count is None or obj_id not in data.models:
+            continue
+        if tested is None or target.im_id in tested.get(obj_id, set()):
+            wanted.setdefault((target.scene_id, target.im_id), {})[obj_id] = count
+    return wanted
 
 
 def figures_of(groups: Sequence[GroupErrors]) -> Figures:

@@ -64,7 +64,10 @@ def localisation(groups: Sequence[GroupErrors]) -> Localisation:
     surface = [recalls([(g.errors.vsd[..., k], g.scores) for g in kept], THETAS) for k in range(len(TAUS))]
     three = float(np.mean(surface)), recall("mssd", *THETAS), recall("mspd", *PIXELS)
     named = [(g.errors.adi if g.symmetric else g.errors.add, g.scores) for g in kept]
-    seconds = {g.photo: g.seconds for g in groups if g.seconds >= 0}
+    seconds: dict[str, float] = {}
+    for group in groups:
+        if group.seconds >= 0:  # of the whole photo: where its objects disagree, the longest
+            seconds[group.photo] = max(group.seconds, seconds.get(group.photo, 0.0))
     return Localisation(
         float(np.mean(three)),
         *three,

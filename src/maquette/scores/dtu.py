@@ -18,23 +18,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
 
+from maquette.data.formats.dtu import DtuTruth
 from maquette.render.mesh import Mesh
 
 SPACING_MM = 0.2
 GREATEST_MM = 20.0
 MARGIN_MM = 60.0
-
-
-@dataclass(frozen=True)
-class DtuTruth:
-    """One scan's truth, millimetres in the data set's world."""
-
-    stl: Float[np.ndarray, "point 3"]
-    observed: Bool[np.ndarray, "x y z"]
-    low: Float[np.ndarray, "3"]
-    high: Float[np.ndarray, "3"]
-    voxel: float
-    plane: Float[np.ndarray, "4"]
 
 
 @dataclass(frozen=True)

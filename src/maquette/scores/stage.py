@@ -34,7 +34,7 @@ class ScoresResult:
     scores: Scores
 
 
-def run(workspace: Workspace, request: ScoresConfig, overwrite: bool = True) -> ScoresResult:
+def run(workspace: Workspace, request: ScoresConfig) -> ScoresResult:
     """Score what there is; scores are always made anew."""
     capture = load_capture(workspace)
     notes = [*_masks_note(workspace)]

@@ -81,6 +81,11 @@ def load_estimates(path: Path, metric: bool, notes: list[str]) -> dict[str, Pose
     if content.get("surroundings", "as taken") != "as taken":
         notes.append(f"Photos: everything outside the object was {content['surroundings']}.")
     estimates = [from_plain(PoseEstimate, item, path) for item in content["estimates"]]
+    for estimate in estimates:
+        if estimate.cam_from_obj is not None and not np.isfinite(estimate.cam_from_obj).all():
+            raise InputError(
+                f"{path}: the pose in {estimate.photo} is not finite (NaN); run `maquette poses` again"
+            )
     # Of several in one photo the surest counts: it is written last.
     return {estimate.photo: estimate for estimate in sorted(estimates, key=lambda e: e.confidence)}
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from maquette.data.errors import InputError
-from maquette.data.jsonio import read_json
+from maquette.data.formats.bop_scene import read_object_ids
 
 NAME = re.compile(r"(\d{6})_(\d{6})")
 
@@ -36,7 +36,7 @@ def masks_of_object(masks: list[Path], object_id: int | None) -> dict[str, Path]
             )
         return {name: found[0] for name, found in by_photo.items()}
     truth = masks[0].parent.parent / "scene_gt.json"
-    ids = _object_ids(truth)
+    ids = read_object_ids(truth)
     chosen: dict[str, Path] = {}
     for name, found in by_photo.items():
         listed = ids.get(int(name), [])
@@ -51,15 +51,3 @@ def masks_of_object(masks: list[Path], object_id: int | None) -> dict[str, Path]
         known = ", ".join(str(i) for i in sorted({i for listed in ids.values() for i in listed}))
         raise InputError(f"{truth} names no object {object_id}; it names {known}.")
     return chosen
-
-
-def _object_ids(truth: Path) -> dict[int, list[int]]:
-    """The object of each instance, by photo."""
-    content = read_json(truth)
-    try:
-        assert isinstance(content, dict)
-        return {int(im): [int(instance["obj_id"]) for instance in listed] for im, listed in content.items()}
-    except (AssertionError, KeyError, TypeError, ValueError):
-        raise InputError(
-            f"{truth} is not a BOP scene_gt.json: expected {{im_id: [{{obj_id, ...}}, ...]}}."
-        ) from None

@@ -94,6 +94,14 @@ def read_scene(folder: Path) -> BopScene:
     return BopScene(folder, int(digits) if digits and len(digits) < 12 else 0, views)
 
 
+def read_object_ids(path: Path) -> dict[int, list[int]]:
+    """The object of each instance by photo, in the order of a scene_gt.json. Raises FormatError."""
+    return {
+        im_id: [instance.key("obj_id").whole(most=2**31) for instance in listed.each("instance")]
+        for im_id, listed in _by_image(path).items()
+    }
+
+
 def _by_image(path: Path) -> dict[int, Value]:
     found: dict[int, Value] = {}
     for key, value in read_json_value(path, CURE).items():

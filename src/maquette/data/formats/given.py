@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from maquette.data import images
 from maquette.data.errors import InputError
 from maquette.data.formats.colmap_model import ColmapModel
 from maquette.data.formats.door import Value, read_npy
@@ -126,17 +127,11 @@ def black_border(photo: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray,
 def read_depth(depth: DepthFile) -> Float[np.ndarray, "height width"]:
     """Depth in the capture's unit; 0 where nothing was measured. Raises FormatError for what is no depth."""
     where = Value(None, depth.path, "its pixels", "expected a 16-bit PNG or a .npy with one channel")
+    if not depth.path.exists():
+        raise where.error("is missing")
     if depth.path.suffix.lower() == ".npy":
-        value = read_npy(depth.path)
-        stored = np.asarray(value.content)
-    else:
-        if not depth.path.exists():
-            raise where.error("is missing")
-        read = cv2.imread(str(depth.path), cv2.IMREAD_UNCHANGED)
-        if read is None:
-            raise where.error("cannot be read as depth")
-        stored = read
-    if stored.ndim != 2:
-        raise where.error(f"has the shape {list(stored.shape)}")
-    values = stored.astype(np.float64) * depth.units_per_value
-    return np.where(np.isfinite(values) & (values > 0), values, 0.0)
+        read_npy(depth.path)  # its header is held against the file before any memory is taken
+    try:
+        return images.read_depth(depth.path, depth.units_per_value)
+    except (InputError, Image.DecompressionBombError):
+        raise where.error("cannot be read as depth") from None

@@ -1,17 +1,18 @@
 """Keyframes: `keyframes.json` with rgb/, mask/ and depth/ beside it.
 
 One pinhole camera for all, with pixel centres on whole numbers (half a pixel is added here), and
-`world_from_cam` per frame in metres. The frame's name is the photo's without its ending. Depth is stored 10 000 to
-the metre.
+`world_from_cam` per frame in metres; `sphere` (centre, radius) around the object where it is known. The frame's
+name is the photo's without its ending. Depth is stored 10 000 to the metre.
 """
 
 from pathlib import Path
 
 from maquette.data.formats.door import Value, read_json_value
-from maquette.data.formats.geometry import lens_of, rigid_of_value
+from maquette.data.formats.geometry import check_object_size, lens_of, rigid_of_value
 from maquette.data.formats.given import DepthFile, GivenCapture, GivenPhoto, MaskFile, capture_of
 from maquette.data.images import list_photos
 from maquette.geometry.lens import Lens
+from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4, inverse
 
 FILE_NAME = "keyframes.json"
@@ -41,7 +42,17 @@ def read(folder: Path) -> GivenCapture:
                 depth=DepthFile(depth, 0.0001) if depth.is_file() else None,
             )
         )
-    return capture_of(photos, True, [folder / FILE_NAME], where)
+    return capture_of(photos, True, [folder / FILE_NAME], where, _sphere(folder / FILE_NAME))
+
+
+def _sphere(path: Path) -> Sphere | None:
+    value = read_json_value(path, CURE).get("sphere")
+    if value is None:
+        return None
+    x, y, z = value.key("centre").array(3).tolist()
+    radius = value.key("radius")
+    check_object_size(radius, 2 * radius.number(above=0.0), "metres", 1.0)
+    return Sphere((x, y, z), radius.number())
 
 
 def read_keyframes(path: Path) -> tuple[Lens, dict[str, Matrix4]]:
