@@ -27,7 +27,7 @@ from maquette.fields.photos import training_photos
 from maquette.fields.presets import preset
 from maquette.fields.rays import RayBank, TrainingPhoto
 from maquette.fields.trace import trace
-from maquette.fields.training import loss_terms
+from maquette.fields.training import Places, loss_terms
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import inverse, look_at
 
@@ -66,9 +66,9 @@ def measure(kind: KindName, workspace: Path | None, steps: int) -> dict[str, flo
         batch = bank.draw(rng, config.rays, config.photos, FieldsConfig().on_object)
         inv_s = field.foreground.inv_s(config.sharpness.inv_s(0.8))
         traced = trace(field, grids, batch.rays, inv_s, 1.0, config.sections, generator)
-        points = bank.draw_points(rng, 512)
         beside = config.smooth_step * torch.randn(len(batch.mask), 3, generator=generator)
-        terms = loss_terms(traced, batch, field, points, beside, None, config.losses, 0.8)
+        places = Places(bank.draw_points(rng, 512), bank.draw_free(rng, 512), beside)
+        terms = loss_terms(traced, batch, field, places, None, config.losses, 0.8)
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()

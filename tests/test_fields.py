@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from maquette.fields.composition import compose_max, density_alpha, neus_alpha, transmittance
+from maquette.fields.convex import outline_directions
 from maquette.fields.encoding import contract
 from maquette.fields.losses import (
     cluster_loss,
@@ -13,7 +14,7 @@ from maquette.fields.losses import (
     mask_loss,
     smoothness_loss,
 )
-from maquette.fields.models import DecomposedField, FieldShapes, outline_directions
+from maquette.fields.models import DecomposedField, FieldShapes
 from maquette.fields.outline import masks_hull, supports
 from maquette.fields.rays import NO_LABEL, RayBank, TrainingPhoto, camera_rays_unit
 from maquette.fields.sampling import CoarseGrids, Rays, bin_edges, draw_edges, inverse_cdf, sphere_span

@@ -33,7 +33,7 @@ from toy_capture import make_toy_capture
 
 GRID = GridShape(levels=3, table_bits=10, coarsest=4, finest=16)
 SHAPES = FieldShapes(foreground=GRID, background=GRID)
-TINY = replace(FieldsConfig(), steps=8, rays=96, object_pixels=64, shapes=SHAPES)
+TINY = replace(FieldsConfig(), steps=8, rays=96, object_pixels=64, start="points", shapes=SHAPES)
 
 
 def _generator() -> torch.Generator:
@@ -292,7 +292,7 @@ def _metrics(workspace: Workspace) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("config", "terms"),
     [
-        (replace(TINY, composition="sum", exposure="on"), {"exposure", "cluster"}),
+        (replace(TINY, composition="sum", exposure="on", start="stereo"), {"exposure", "cluster", "free"}),
         (replace(TINY, composition="min-sdf", mask_noise=0.05, label_noise=0.05), {"distinct", "points"}),
         (replace(TINY, sphere_scale=1.2, sphere_offset=0.1, spoil=0.7), {"mask"}),
     ],

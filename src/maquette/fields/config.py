@@ -6,6 +6,7 @@ from typing import Literal
 from maquette.fields.interface import CompositionName, HeadName, KindName
 from maquette.fields.losses import ClusterForm, ColourForm, ForegroundForm, LossTerm
 from maquette.fields.models import FieldShapes
+from maquette.fields.stereo import StereoConfig
 from maquette.fields.trace import Sharpness
 
 Weight = Literal["own", "visible"]
@@ -25,7 +26,9 @@ class Losses:
     """Coarse mask against the foreground's weight in the composite."""
     cluster: LossTerm = LossTerm(0.1, start=0.5)
     points: LossTerm = LossTerm(0.5)
-    """Sparse points that lie in the masks against the surface."""
+    """Sparse and dense points that lie in the masks against the surface."""
+    free: LossTerm = LossTerm(1.0)
+    """No surface on lines of sight to dense points."""
     distinct: LossTerm = LossTerm(0.5, start=0.5)
     """No place within two distances at once; counts with the composition min-sdf alone."""
     smooth: LossTerm = LossTerm(0.02, start=0.1)
@@ -80,16 +83,18 @@ class FieldsConfig:
     least_agreement: float = 0.55
     """Photos whose mask agrees less than this with the others' hull are not learnt from: something stands before
     the object, or the mask is wrong."""
-    first_levels: int = 4
+    first_levels: int = 6
     """Hash levels open at the start; all are open after 40 % of the steps."""
     composition: CompositionName = "max"
     """How a section's two fields become one. max: the denser. sum: both. min-sdf: the smaller of two distances
     within the sphere (ObjectSDF++). split: foreground within the sphere, background beyond (NeuS)."""
     head: HeadName = "none"
     """What a baseline's one radiance field carries to tell the object by."""
-    start: Literal["points", "sphere"] = "points"
-    """What the foreground starts from: an outline by sparse points where cameras look and the coarse masks' hull
-    elsewhere, or a ball."""
+    start: Literal["stereo", "points", "sphere"] = "stereo"
+    """What the foreground starts from. sphere: a ball. points: a convex outline, by sparse points where cameras
+    look and the coarse masks' hull elsewhere. stereo: the solid that dense points, found by sweeping planes through
+    the photos, cut out of that outline."""
+    stereo: StereoConfig = field(default_factory=StereoConfig)
     sharpen: tuple[float, ...] = (0.4, 0.7)
     """When, as shares of the training, the coarse masks are made sharp with the fields' own silhouettes."""
     smooth_step: float = 0.01
@@ -111,6 +116,6 @@ class FieldsConfig:
     diagnosis: Literal["on", "off"] = "on"
     """Stop early, with advice, when training visibly goes nowhere."""
     shapes: FieldShapes = field(default_factory=FieldShapes)
-    sharpness: Sharpness = field(default_factory=Sharpness)
+    sharpness: Sharpness = field(default_factory=lambda: Sharpness(first=40.0, annealed=0.2))
     losses: Losses = field(default_factory=Losses)
     seed: int = 0

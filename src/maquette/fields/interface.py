@@ -1,9 +1,11 @@
 """What the networks of a kind must offer. `trace`, the samplers and the asset ask nothing else of them."""
 
+from collections.abc import Iterator
 from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import Parameter
 
 KindName = Literal["hashgrid", "mlp"]
 CompositionName = Literal["max", "sum", "min-sdf", "split"]
@@ -13,6 +15,10 @@ HeadName = Literal["none", "semantic", "features"]
 @runtime_checkable
 class ForegroundNetwork(Protocol):
     """A signed distance, negative inside, and a colour; points in the unit frame, within the sphere."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """What is learnt."""
+        ...
 
     def sdf(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """Signed distance alone."""

@@ -82,6 +82,16 @@ def surface_point_loss(sdf: Float[Tensor, "point"]) -> Float[Tensor, ""]:
     return F.smooth_l1_loss(sdf, torch.zeros_like(sdf), beta=0.01)
 
 
+def free_space_loss(sdf: Float[Tensor, "point"], margin: float = 0.01) -> Float[Tensor, ""]:
+    """Where a camera looked through, distance is positive: a hinge, bounded like the surface points' pull.
+
+    Not in DORec. It keeps handles and hollows open that colour alone would paint over.
+    """
+    if not len(sdf):
+        return sdf.sum()
+    return F.smooth_l1_loss(F.relu(margin - sdf), torch.zeros_like(sdf), beta=0.01)
+
+
 def smoothness_loss(here: Float[Tensor, "point 3"], beside: Float[Tensor, "point 3"]) -> Float[Tensor, ""]:
     """How much unit normals differ from those a small step away: |n - n'|, so that a true edge costs no more
     than the same turn spread out. Not in DORec; where colour says nothing, a surface is smooth."""

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from maquette.fields.convex import convex_distance, outline_directions
 from maquette.fields.encoding import HashGrid, contract, spherical_harmonics
 from maquette.fields.heads import Head
 from maquette.fields.interface import BackgroundNetwork, CompositionName, ForegroundNetwork, HeadName, KindName
@@ -19,7 +20,6 @@ from maquette.fields.mlp import MlpBackground, MlpForeground, MlpShapes
 from maquette.kernels.hashgrid import GridShape
 
 FEATURES = 15
-ROUNDING = 0.02
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,10 @@ class Foreground(nn.Module):
     def sdf(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """Signed distance alone."""
         hidden = _softplus(self._before(self.grid(points), points))
-        return F.linear(hidden, self.out.weight[:1], self.out.bias[:1])[:, 0] + self._outline(points)[0]
+        return (
+            F.linear(hidden, self.out.weight[:1], self.out.bias[:1])[:, 0]
+            + convex_distance(points, self.directions, self.supports)[0]
+        )
 
     def geometry(
         self, points: Float[Tensor, "point 3"]
@@ -70,7 +73,7 @@ class Foreground(nn.Module):
         # Numbers run along the points, as the encoding's do on a CPU.
         by_value, by_point = (self.hidden.weight.T @ slope.T).split([value.shape[1], 3])
         gradient = (jacobian.permute(1, 2, 0) * by_value).sum(1) + by_point
-        start, start_slope = self._outline(points)
+        start, start_slope = convex_distance(points, self.directions, self.supports)
         return out[:, 0] + start, gradient.T + start_slope, out[:, 1:]
 
     def _before(
@@ -92,15 +95,6 @@ class Foreground(nn.Module):
         self.supports.fill_(10.0)
         self.supports[-2] = -plane[3]
 
-    def _outline(self, points: Float[Tensor, "point 3"]) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
-        """s_0 and its gradient: logsumexp and softmax of one and the same exponentials."""
-        shares = torch.addmm(-self.supports / ROUNDING, points, self.directions.T, alpha=1 / ROUNDING)
-        largest = shares.amax(-1, keepdim=True)
-        shares.sub_(largest).exp_()
-        total = shares.sum(-1, keepdim=True)
-        start = ROUNDING * (largest + total.log())[:, 0]
-        return start, shares @ self.directions / total
-
     def colour(
         self,
         points: Float[Tensor, "point 3"],
@@ -120,24 +114,6 @@ class Foreground(nn.Module):
     def inv_s(self, scheduled: float) -> float:
         """As scheduled. Deviates: learnt freely, it collapses beside a strong background."""
         return scheduled
-
-
-def outline_directions(up: Float[Tensor, "3"] | None = None, count: int = 64) -> Float[Tensor, "direction 3"]:
-    """Unit vectors spread evenly over the sphere (a golden spiral), `up` and its opposite last, so that what lies
-    flat starts flat."""
-    k = torch.arange(count - 2) + 0.5
-    z, turn = 1 - 2 * k / (count - 2), k * (torch.pi * (5**0.5 - 1))
-    flat = (1 - z * z).sqrt()
-    spiral = torch.stack([flat * turn.cos(), flat * turn.sin(), z], -1)
-    directions = torch.cat([spiral, torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])])
-    return directions if up is None else directions @ _turn_z_to(up)
-
-
-def _turn_z_to(up: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
-    """Rows x, y, z of an orthonormal frame whose z is `up`."""
-    z = F.normalize(up, dim=0)
-    x = F.normalize(torch.linalg.cross(z, torch.eye(3)[z.abs().argmin()]), dim=0)
-    return torch.stack([x, torch.linalg.cross(z, x), z])
 
 
 class Background(nn.Module):

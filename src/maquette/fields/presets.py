@@ -25,6 +25,7 @@ PAPER = FieldsConfig(
     losses=Losses(
         visible=NONE,
         points=NONE,
+        free=NONE,
         smooth=NONE,
         cluster=LossTerm(0.1, start=0.75),
         colour_form="l2",
@@ -52,9 +53,12 @@ def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsCo
         visible=NONE,
         cluster=NONE,
         points=NONE,
+        free=NONE,
         smooth=NONE,
     )
-    config = replace(config, sharpen=())
+    config = replace(
+        config, sharpen=(), first_levels=4, sharpness=PAPER.sharpness if kind == "mlp" else Sharpness()
+    )
     one_surface = replace(
         config, baseline=baseline, composition="split", start="sphere", plane="off", diagnosis="off", losses=bare
     )

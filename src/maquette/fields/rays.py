@@ -43,6 +43,23 @@ class TrainingPhoto:
     features: Float[np.ndarray, "height width feature"] | None = None
 
 
+@dataclass(frozen=True)
+class DensePoints:
+    """Points of surfaces in the object sphere; normals, which face the camera each was seen by; that camera's
+    centre; and which points are the object's by the coarse masks."""
+
+    points: Float[Tensor, "point 3"]
+    normals: Float[Tensor, "point 3"]
+    eyes: Float[Tensor, "point 3"]
+    own: Bool[Tensor, "point"]
+
+    @classmethod
+    def none(cls) -> "DensePoints":
+        """No points."""
+        nothing = torch.zeros(0, 3)
+        return cls(nothing, nothing, nothing, torch.zeros(0, dtype=torch.bool))
+
+
 def unit_from_cam(view: View, sphere: Sphere) -> Matrix4:
     """A similarity: camera coordinates (world units) to the unit frame."""
     return sphere.unit_from_world @ inverse(view.cam_from_world)
@@ -67,9 +84,16 @@ def camera_rays_unit(camera: Camera, unit_from_cam: Matrix4, pixels: Float[np.nd
 class RayBank:
     """All training rays. A batch comes from a few photos, so that clusters of one photo meet in it."""
 
-    def __init__(self, photos: list[TrainingPhoto], points_unit: Float[Tensor, "point 3"] | None = None) -> None:
+    def __init__(
+        self,
+        photos: list[TrainingPhoto],
+        points_unit: Float[Tensor, "point 3"] | None = None,
+        dense: DensePoints | None = None,
+    ) -> None:
         self.photos = photos
         self.points_unit = torch.zeros(0, 3) if points_unit is None else points_unit
+        self.dense = DensePoints.none() if dense is None else dense
+        self._own = self.dense.points[self.dense.own]
         self._usable = [_usable_pixels(photo) for photo in photos]
         self._near = [_pixels_on_sphere(photo) for photo in photos]
 
@@ -106,10 +130,24 @@ class RayBank:
         return torch.as_tensor(photo.features[photo.mask].mean(0)).float()
 
     def draw_points(self, rng: np.random.Generator, count: int) -> Float[Tensor, "point 3"]:
-        """Sparse points of the object's surface; none where there are fewer than twenty to trust."""
-        if len(self.points_unit) < 20:
-            return self.points_unit[:0]
-        return self.points_unit[torch.as_tensor(rng.integers(0, len(self.points_unit), count))]
+        """Points of the object's surface, as many sparse ones as dense ones; of either kind none where there are
+        fewer than twenty to trust."""
+        kinds = [points for points in (self.points_unit, self._own) if len(points) >= 20]
+        drawn = [points[torch.as_tensor(rng.integers(0, len(points), count // len(kinds)))] for points in kinds]
+        return torch.cat(drawn) if drawn else self.points_unit[:0]
+
+    def draw_free(self, rng: np.random.Generator, count: int, margin: float = 0.03) -> Float[Tensor, "point 3"]:
+        """Places where nothing stands: within the sphere on lines of sight to dense points, `margin` before them or
+        nearer to the camera, more of them towards the points."""
+        if not len(self.dense.points):
+            return self.dense.points
+        chosen = torch.as_tensor(rng.integers(0, len(self.dense.points), count))
+        end, eye = self.dense.points[chosen], self.dense.eyes[chosen]
+        sight = Rays(eye, F.normalize(end - eye, dim=-1))
+        near = sphere_span(sight)[0]
+        length = ((end - eye).norm(dim=-1) - margin - near).clamp(min=0)
+        share = torch.as_tensor(rng.random(count) ** 0.5).float()
+        return sight.at((near + share * length)[:, None])[:, 0]
 
     def _draw_from(self, photo_idx: int, rng: np.random.Generator, rays: int, on_object: float) -> Batch:
         photo, near, usable = self.photos[photo_idx], self._near[photo_idx], self._usable[photo_idx]

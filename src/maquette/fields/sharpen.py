@@ -1,11 +1,12 @@
 """Coarse masks made sharp half-way through the training, from the fields' own silhouettes and each photo's edges.
 
-A coarse mask is wrong in its own photo's way; the half-trained surface is what all photos agree on, right to a
-few pixels everywhere. Within those few pixels the photo itself knows best where the object ends: GrabCut decides
-in a band about the silhouette, with all that lies inside and outside of the band as its colours.
+A coarse mask is wrong in its own photo's way; the half-trained surface is what all photos agree on, wrong by a few
+pixels. Within those the photo itself knows best where the object ends: GrabCut decides in a band about the
+silhouette, as wide as masks and silhouettes are apart, with all that lies inside and outside of it as its colours.
 Not in DORec, which keeps its coarse masks to the end.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,10 @@ from maquette.fields.rays import TrainingPhoto, camera_rays_unit
 from maquette.fields.render import FieldRenderer
 from maquette.render.mesh import Mesh, MeshRenderer
 
-BAND = 4
+BAND = (4, 32)
+"""The band's least and largest half width, in pixels."""
+WITHIN = 0.9
+"""Share of the pixels in which masks and silhouettes differ that lie in the band."""
 SIDE = 144
 
 
@@ -34,13 +38,15 @@ def sharpened_masks(
     if not all(name.exists() for name in names):
         surface = _surface(renderer)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, photo in zip(names, photos, strict=True):
-            write_image(name, photo.mask if surface is None else _sharpened(renderer, surface, photo))
+        shown = [photo.mask if surface is None else _shown(renderer, surface, photo) for photo in photos]
+        band = band_for([photo.mask for photo in photos], shown)
+        for name, photo, silhouette in zip(names, photos, shown, strict=True):
+            write_image(name, cut_in_band(photo.colour, silhouette, band) if silhouette.any() else photo.mask)
     return [read_mask(name) for name in names]
 
 
 def cut_in_band(
-    pixels: UInt8[np.ndarray, "height width 3"], silhouette: Bool[np.ndarray, "height width"], band: int = BAND
+    pixels: UInt8[np.ndarray, "height width 3"], silhouette: Bool[np.ndarray, "height width"], band: int = BAND[0]
 ) -> Bool[np.ndarray, "height width"]:
     """The silhouette with its outline moved, by at most `band` pixels, to where the photo's colours part."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
@@ -63,17 +69,31 @@ def cut_in_band(
     return cut
 
 
-def _sharpened(
+def band_for(masks: Sequence[Bool[np.ndarray, "_ _"]], shown: Sequence[Bool[np.ndarray, "_ _"]]) -> int:
+    """How far from the silhouettes' outlines most of what the masks say otherwise lies: masks that are wrong by
+    much have pulled the surface by as much."""
+    apart = [np.zeros(0, np.float32)]
+    for mask, silhouette in zip(masks, shown, strict=True):
+        if silhouette.any() and not silhouette.all():
+            inner, outer = (
+                cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 5) for side in (silhouette, ~silhouette)
+            )
+            apart.append(np.maximum(inner, outer)[mask ^ silhouette])
+    every = np.concatenate(apart)
+    return int(np.clip(np.ceil(np.quantile(every, WITHIN)), *BAND)) if len(every) else BAND[0]
+
+
+def _shown(
     renderer: FieldRenderer, surface: MeshRenderer, photo: TrainingPhoto
 ) -> Bool[np.ndarray, "height width"]:
+    """What a photo shows of the surface."""
     camera = photo.camera
     rays = camera_rays_unit(camera, photo.unit_from_cam, camera.pixel_grid().reshape(-1, 2))
     distance = surface.cast(rays.origins, rays.directions).distance
     shown = torch.zeros(len(distance), dtype=torch.bool)
     for part in torch.isfinite(distance).nonzero()[:, 0].split(65536):
         shown[part] = ~renderer.hidden(rays[part], distance[part])
-    silhouette = shown.reshape(camera.height, camera.width).numpy()
-    return cut_in_band(photo.colour, silhouette) if silhouette.any() else photo.mask
+    return shown.reshape(camera.height, camera.width).numpy()
 
 
 @torch.no_grad()

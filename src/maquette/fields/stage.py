@@ -14,6 +14,7 @@ from maquette.fields.mlp import POSITION_BANDS
 from maquette.fields.noise import perturbed_sphere
 from maquette.fields.photos import floor_plane, noise_of, object_points, training_photos
 from maquette.fields.rays import RayBank
+from maquette.fields.stereo import dense_points
 from maquette.fields.store import FieldsRecord, save_fields
 from maquette.fields.training import train
 from maquette.geometry.sphere import Sphere
@@ -47,7 +48,8 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
         return FieldsResult(stage.final, last_psnr(stage.final), 0.0)
     capture = replace(capture, sphere=_sphere(capture, request))
     photos = training_photos(workspace, capture, request)
-    bank = RayBank(photos, object_points(workspace, capture, request))
+    dense = dense_points(photos, request.stereo, request.seed) if request.start == "stereo" else None
+    bank = RayBank(photos, object_points(workspace, capture, request), dense)
     floor = floor_plane(capture) if request.plane == "on" else None
     say(f"fields: {request.steps} steps of {request.rays} rays from {len(photos)} photos")
     if request.kind == "mlp":

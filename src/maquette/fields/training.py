@@ -20,6 +20,7 @@ from maquette.data.checkpoints import (
 from maquette.data.errors import InputError
 from maquette.data.progress import Stopwatch, say, track
 from maquette.fields.config import FieldsConfig, Losses
+from maquette.fields.convex import convex_distance, outline_directions
 from maquette.fields.exposure import Exposure
 from maquette.fields.kinds import KINDS, build_field
 from maquette.fields.losses import (
@@ -27,18 +28,20 @@ from maquette.fields.losses import (
     colour_loss,
     eikonal_loss,
     foreground_loss,
+    free_space_loss,
     mask_loss,
     smoothness_loss,
     surface_point_loss,
 )
 from maquette.fields.metrics import Metrics
-from maquette.fields.models import DecomposedField, outline_directions
+from maquette.fields.models import DecomposedField
 from maquette.fields.neus_samples import NeusSamples
 from maquette.fields.outline import masks_hull, supports
 from maquette.fields.rays import Batch, RayBank
 from maquette.fields.render import FieldRenderer
 from maquette.fields.sampling import CoarseGrids
 from maquette.fields.sharpen import sharpened_masks
+from maquette.fields.solid import SIDE, fit, grid_points, solid
 from maquette.fields.trace import Traced, trace
 
 CHECKPOINT_EVERY = 250
@@ -51,6 +54,16 @@ class Trained:
     field: DecomposedField
     grids: CoarseGrids | NeusSamples
     inv_s: float
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places that are asked for beside the rays' own samples, in the unit frame: points of the object's surface,
+    places where nothing stands, and small steps away from the rays' surface points."""
+
+    surface: Float[Tensor, "point 3"]
+    free: Float[Tensor, "place 3"]
+    beside: Float[Tensor, "ray 3"]
 
 
 def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Path, watch: Stopwatch) -> Trained:
@@ -105,9 +118,9 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
             generator,
             floor=floor,
         )
-        points = bank.draw_points(rng, 512)
         beside = request.smooth_step * torch.randn(len(batch.mask), 3, generator=generator)
-        terms = loss_terms(traced, batch, field, points, beside, exposure, request.losses, progress)
+        places = Places(bank.draw_points(rng, 512), bank.draw_free(rng, 512), beside)
+        terms = loss_terms(traced, batch, field, places, exposure, request.losses, progress)
         loss = torch.stack(list(terms.values())).sum()
         _stop_at_nan(terms, step)
         optimizer.zero_grad(set_to_none=True)
@@ -134,13 +147,12 @@ def loss_terms(
     traced: Traced,
     batch: Batch,
     field: DecomposedField,
-    points: Float[Tensor, "point 3"],
-    beside: Float[Tensor, "ray 3"],
+    places: Places,
     exposure: Exposure | None,
     losses: Losses,
     progress: float,
 ) -> dict[str, Tensor]:
-    """Each active loss by name, weighted; `points` are sparse ones of the surface, `beside` small steps."""
+    """Each active loss by name, weighted."""
     composite = traced.composite
     # Rays that pass the sphere by have a foreground weight of exactly zero: nothing to learn from them there.
     weight = {"own": composite.foreground_weight, "visible": composite.visible_weight}
@@ -153,10 +165,11 @@ def loss_terms(
         "mask": lambda: mask_loss(weight["own"], batch.mask),
         "visible": lambda: mask_loss(weight["visible"], batch.mask),
         "cluster": lambda: cluster_loss(weight[losses.cluster_of], batch.group, form=losses.cluster_form),
-        "points": lambda: surface_point_loss(field.foreground.sdf(points) if len(points) else points[:, 0]),
+        "points": lambda: surface_point_loss(_distances(field, places.surface)),
+        "free": lambda: free_space_loss(_distances(field, places.free)),
     }
     if field.head is None:
-        functions["smooth"] = lambda: smoothness_loss(*_normals(field, traced.surface_points(), beside))
+        functions["smooth"] = lambda: smoothness_loss(*_normals(field, traced.surface_points(), places.beside))
     if traced.overlap is not None and len(overlap := traced.overlap):
         functions["distinct"] = lambda: overlap.mean()
     if field.head is not None and (rendered := traced.head) is not None:
@@ -166,6 +179,10 @@ def loss_terms(
         functions["exposure"] = exposure.loss
     weights = {name: getattr(losses, name).at(progress) for name in functions}
     return {name: weights[name] * function() for name, function in functions.items() if weights[name] > 0}
+
+
+def _distances(field: DecomposedField, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
+    return field.foreground.sdf(points) if len(points) else points[:, 0]
 
 
 def _normals(
@@ -184,12 +201,16 @@ def exposed(traced: Traced, batch: Batch, exposure: Exposure | None) -> Float[Te
 
 
 def _start(field: DecomposedField, bank: RayBank, floor: Tensor | None, request: FieldsConfig) -> None:
-    if request.start == "points":
+    if request.start != "sphere":
         directions = outline_directions(None if floor is None else floor[:3])
         eyes = torch.as_tensor(np.stack([photo.unit_from_cam[:3, 3] for photo in bank.photos])).float()
         hull = masks_hull(bank.photos, floor)
         reach = supports(directions, bank.points_unit, hull, eyes, request.shapes.sphere)
         field.foreground.start_from(directions, reach)
+        if request.start == "stereo" and bank.dense.own.any():
+            outline = convex_distance(grid_points(), directions, reach)[0].double().reshape(SIDE, SIDE, SIDE)
+            field.foreground.open_levels(request.first_levels, 0.0)
+            fit(field.foreground, solid(bank.dense, outline.numpy()), np.random.default_rng([request.seed, 5]))
     if field.surroundings is not None and floor is not None:
         field.surroundings.start_from_plane(floor)
     if field.head is not None and request.head == "features":
