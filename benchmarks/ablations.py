@@ -24,9 +24,9 @@ from maquette.data.progress import say
 from maquette.data.workspace import Workspace
 from maquette.fields.config import Baseline, FieldsConfig
 from maquette.fields.interface import KindName
-from maquette.fields.losses import LossTerm
 from maquette.fields.presets import NONE, preset
 from maquette.fields.stage import run as train_fields
+from maquette.recipes.bench_variants import variants as strategies
 from maquette.scores.masks import iou, mask_of_weight
 from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
@@ -48,20 +48,16 @@ FIGURES = ("mask_iou", "chamfer_diameter", "psnr", "seconds_fields")
 def variants(kind: KindName) -> dict[str, Variant]:
     """All rows by name. The paper's figures: Tables I (means over data sets), III, IV, V (mean), VI."""
     ours = preset(kind)
-    losses = ours.losses
-    masks_off = replace(losses, mask=NONE, visible=NONE)
-    from_start = LossTerm(losses.cluster.weight)
+    losses, strategy = ours.losses, strategies("strategy", ours)
 
     def fields(**changed: object) -> FieldsConfig:
         return replace(ours, **changed)  # type: ignore[arg-type]
 
     rows = {
-        "s0": Variant("no masks, no clusters", fields(losses=replace(masks_off, cluster=NONE)), "0.562 / 0.642"),
-        "s1": Variant("masks alone", fields(losses=replace(losses, cluster=NONE)), "0.763 / 0.705"),
-        "s2": Variant(
-            "clusters alone, from the start", fields(losses=replace(masks_off, cluster=from_start)), "0.967 / 0.319"
-        ),
-        "s3": Variant("masks, then clusters (ours)", ours, "0.966 / 0.958"),
+        "s0": Variant("no masks, no clusters", strategy["s0"], "0.562 / 0.642"),
+        "s1": Variant("masks alone", strategy["s1"], "0.763 / 0.705"),
+        "s2": Variant("clusters alone, from the start", strategy["s2"], "0.967 / 0.319"),
+        "s3": Variant("masks, then clusters (ours)", strategy["s3"], "0.966 / 0.958"),
         "fg-off": Variant("without L_fg", fields(losses=replace(losses, foreground=NONE)), "0.813 (with: 0.872)"),
     }
     for form in ("soft", "gated", "mean"):

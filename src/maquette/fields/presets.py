@@ -56,14 +56,10 @@ def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsCo
         free=NONE,
         smooth=NONE,
     )
-    config = replace(
-        config, sharpen=(), first_levels=4, sharpness=PAPER.sharpness if kind == "mlp" else Sharpness()
-    )
-    one_surface = replace(
-        config, baseline=baseline, composition="split", start="sphere", plane="off", diagnosis="off", losses=bare
-    )
+    config = from_ball(config)
+    one_surface = replace(config, baseline=baseline, composition="split", plane="off", diagnosis="off", losses=bare)
     one_radiance = replace(
-        config, baseline=baseline, start="sphere", plane="off", diagnosis="off", losses=replace(bare, eikonal=NONE)
+        config, baseline=baseline, plane="off", diagnosis="off", losses=replace(bare, eikonal=NONE)
     )
     match baseline:
         case "neus":
@@ -75,3 +71,9 @@ def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsCo
         case "dff":
             losses = replace(one_radiance.losses, head=LossTerm(0.01))
             return replace(one_radiance, head="features", losses=losses)
+
+
+def from_ball(config: FieldsConfig) -> FieldsConfig:
+    """The same with nothing of its start taken from photos or masks: a ball that is soft for longer."""
+    config = replace(config, start="sphere", sharpen=())
+    return config if config.kind == "mlp" else replace(config, first_levels=4, sharpness=Sharpness())

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from maquette.fields.config import FieldsConfig
 from maquette.fields.losses import LossTerm
-from maquette.fields.presets import NONE
+from maquette.fields.presets import NONE, from_ball
 from maquette.recipes.bench_config import Ablation
 
 UNPERTURBED = "as located"
@@ -13,12 +13,12 @@ UNPERTURBED = "as located"
 def variants(kind: Ablation, ours: FieldsConfig) -> dict[str, FieldsConfig]:
     """The rows of a table by name, each as it is to be trained; empty for `none`.
 
-    What else rests on the coarse masks (the term on the visible weight, their sharpening, a start from their hull,
-    points inside them) goes with them.
+    What else rests on the coarse masks (the term on the visible weight, their sharpening, the start, points inside
+    them) goes with them.
     """
     losses = ours.losses
     maskless = replace(losses, mask=NONE, visible=NONE, points=NONE)
-    blind = replace(ours, start="sphere", sharpen=())
+    blind = from_ball(ours)
     from_start = LossTerm(losses.cluster.weight)
     match kind:
         case "strategy":
