@@ -118,7 +118,7 @@ def test_another_option_is_refused_by_name_and_nothing_is_touched(
     capsys.readouterr()
     assert run_command([*done.command, "--fields.sections", "20"]) == BAD_INPUT
     said = capsys.readouterr().err
-    assert "sections was 32 and is now 16" in said and "--overwrite" in said
+    assert "sections was 16 and is now 20" in said and "--overwrite" in said
     assert _stamps(done.workspace) == before
 
 
