@@ -100,8 +100,8 @@ def test_an_encoder_with_a_resnets_weights_sees_what_the_resnet_sees(
     save_file({f"resnet.{k}": v for k, v in model.state_dict().items()}, tmp_path / "model.safetensors")
     crops = torch.rand(2, 3, 64, 64)
     with monkeypatch.context() as patch, torch.inference_mode():
-        patch.setattr(pretrained, "_MEAN", (MEAN,) * 3)
-        patch.setattr(pretrained, "_DEVIATION", (SPREAD,) * 3)
+        patch.setattr(pretrained, "IMAGENET_MEAN", (MEAN,) * 3)
+        patch.setattr(pretrained, "IMAGENET_DEVIATION", (SPREAD,) * 3)
         load_encoder(network, read_resnet(find_resnet(str(tmp_path))))
         hidden = model((crops - MEAN) / SPREAD, output_hidden_states=True).hidden_states
         for ours, theirs in zip(network.encode(crops)[1:], hidden[1:], strict=True):
@@ -159,7 +159,7 @@ def test_without_a_network_imagenet_says_what_to_do_and_auto_starts_at_random(
     assert "starts at random" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"add --shape.width 64"):
         start_networks(CorrespondenceNet(16), [], [], "imagenet")
-    with pytest.raises(InputError, match="is no file or folder, nor a name on the hub"):
+    with pytest.raises(InputError, match="--start nowhere at all is neither a file nor a folder, nor a name like"):
         start_networks(network, [], [], "nowhere at all")
 
 

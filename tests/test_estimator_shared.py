@@ -15,29 +15,15 @@ from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
 from maquette.estimator import stage
 from maquette.estimator.batches import Batch
-from maquette.estimator.config import EstimatorConfig, check
+from maquette.estimator.config import check
 from maquette.estimator.feeder import Feeder
 from maquette.estimator.held_out import HeldOut, Standing
 from maquette.estimator.lesson import prepare
 from maquette.estimator.model import load_estimator
-from maquette.estimator.networks import NetworkShape
 from maquette.estimator.objects import read_subjects, with_network
+from toy_estimator import TINY
 
-TINY = EstimatorConfig(
-    start="random",
-    steps=4,
-    crop=64,
-    growth=(),
-    batch=4,
-    pixels=24,
-    negatives=32,
-    reuse=1,
-    pictures=3,
-    precision="float32",
-    device="cpu",
-    check_steps=2,
-    shape=NetworkShape(width=16, key_width=8, key_levels=2),
-)
+SHARED = dataclasses.replace(TINY, start="random", steps=4, batch=4, check_steps=2)
 
 
 def make_asset(root: Path, size: tuple[float, float, float]) -> Path:
@@ -56,7 +42,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two objects and the network they share, in `both`."""
     root = tmp_path_factory.mktemp("shelf")
     folders = (make_asset(root / "mug", (0.1, 0.06, 0.04)), make_asset(root / "box", (0.05, 0.05, 0.2)))
-    result = stage.run(Workspace(root / "both"), dataclasses.replace(TINY, objects=folders))
+    result = stage.run(Workspace(root / "both"), dataclasses.replace(SHARED, objects=folders))
     assert result.steps == 4
     return root
 
@@ -79,19 +65,19 @@ def test_a_shared_network_is_named_by_its_own_workspace(shelf: Path) -> None:
         with_network(Workspace(shelf / "plate"), shelf / "both")
     loaded = Estimator.load(shelf / "both", local="off")
     assert [one.name for one in loaded.objects] == ["mug", "box"]
-    again = stage.run(both, dataclasses.replace(TINY, objects=(shelf / "mug", shelf / "box")))
+    again = stage.run(both, dataclasses.replace(SHARED, objects=(shelf / "mug", shelf / "box")))
     assert again.seconds == 0.0
 
 
 def test_objects_that_cannot_share_are_refused(shelf: Path, tmp_path: Path) -> None:
     folders = (shelf / "mug", shelf / "box")
     with pytest.raises(InputError, match="--batch 5 cannot be shared out evenly among 2 objects; --batch 6 can"):
-        check(dataclasses.replace(TINY, batch=5, objects=folders))
+        check(dataclasses.replace(SHARED, batch=5, objects=folders))
     with pytest.raises(InputError, match="two of --objects are called 'mug'"):
-        read_subjects(Workspace(tmp_path), (shelf / "mug", shelf / "mug"), None, "m", TINY.views, TINY.sources)
+        read_subjects(Workspace(tmp_path), (shelf / "mug", shelf / "mug"), None, "m", SHARED.views, SHARED.sources)
     with pytest.raises(InputError, match="--mesh is for one object"):
         read_subjects(
-            Workspace(tmp_path), folders, shelf / "mug" / "asset" / "mesh.ply", "m", TINY.views, TINY.sources
+            Workspace(tmp_path), folders, shelf / "mug" / "asset" / "mesh.ply", "m", SHARED.views, SHARED.sources
         )
 
 
@@ -113,20 +99,20 @@ def test_stopped_training_can_be_used_and_goes_on_when_it_is_typed_again(
     with monkeypatch.context() as patch:
         patch.setattr(stage, "stop_at_nan", stop_at_three)
         with pytest.raises(Interrupted):
-            stage.run(workspace, TINY)
+            stage.run(workspace, SHARED)
     assert not workspace.estimator.exists()
     early = load_estimator(with_network(workspace, unfinished=True))
     assert early.encode(torch.rand(1, 3, 64, 64)).query.isfinite().all()
     assert [one.name for one in Estimator.load(workspace.root, local="off", unfinished=True).objects] == ["mug"]
-    stage.run(workspace, TINY)
+    stage.run(workspace, SHARED)
     late = load_estimator(workspace)
     assert not torch.equal(early.keys, late.keys)
 
 
 def test_held_out_photos_that_see_no_gain_end_training_with_the_best_weights(tmp_path: Path) -> None:
-    request = dataclasses.replace(TINY, steps=20, patience=0.25)
+    request = dataclasses.replace(SHARED, steps=20, patience=0.25)
     workspace = Workspace(make_asset(tmp_path / "mug", (0.1, 0.06, 0.04)))
-    subjects = read_subjects(workspace, (), None, "m", TINY.views, TINY.sources)
+    subjects = read_subjects(workspace, (), None, "m", SHARED.views, SHARED.sources)
     lesson = prepare(subjects, request)
     # Where nothing counts the loss is 0 from the first look on, which is never improved.
     blank = [dataclasses.replace(b, weight=torch.zeros_like(b.weight)) for b in lesson.held_out.batches]

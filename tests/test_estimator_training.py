@@ -16,25 +16,11 @@ from maquette.estimator.meshes import read_mesh
 from maquette.estimator.model import load_estimator, sample_surface
 from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape
 from maquette.estimator.occluders import Occlusion
-from maquette.estimator.stage import EstimatorConfig
 from maquette.estimator.training import average_into, rate_at, stop_at_nan
 from maquette.render.mesh import Mesh
+from toy_estimator import TINY
 
-TINY = EstimatorConfig(
-    steps=6,
-    crop=64,
-    growth=(),
-    batch=3,
-    pixels=24,
-    negatives=32,
-    reuse=1,
-    pictures=3,
-    precision="float32",
-    device="cpu",
-    checkpoint_seconds=0.0,
-    occlusion=Occlusion(sprites=0),
-    shape=NetworkShape(width=16, key_width=8, key_levels=2),
-)
+SHORT = dataclasses.replace(TINY, steps=6, batch=3, checkpoint_seconds=0.0, occlusion=Occlusion(sprites=0))
 
 
 @pytest.fixture
@@ -119,7 +105,7 @@ def test_interrupted_training_ends_where_uninterrupted_training_does(
     tmp_path: Path, mesh_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = NetworkShape(width=16, keys="siren", key_width=8)
-    request = dataclasses.replace(TINY, mesh=mesh_file, shape=shape, key_noise=1e-3, check_steps=2)
+    request = dataclasses.replace(SHORT, mesh=mesh_file, shape=shape, key_noise=1e-3, check_steps=2)
     whole = stage.run(Workspace(tmp_path / "whole"), request)
     assert whole.steps == 6
 
@@ -147,7 +133,7 @@ def test_interrupted_training_ends_where_uninterrupted_training_does(
 
 
 def test_a_finished_estimator_is_not_trained_again_and_can_be_used(tmp_path: Path, mesh_file: Path) -> None:
-    request = dataclasses.replace(TINY, mesh=mesh_file, steps=2)
+    request = dataclasses.replace(SHORT, mesh=mesh_file, steps=2)
     workspace = Workspace(tmp_path / "w")
     trained = stage.run(workspace, request)
     again = stage.run(workspace, request)
@@ -163,7 +149,9 @@ def test_a_finished_estimator_is_not_trained_again_and_can_be_used(tmp_path: Pat
 
 
 def test_training_learns_something(tmp_path: Path, mesh_file: Path) -> None:
-    request = dataclasses.replace(TINY, mesh=mesh_file, steps=41, batch=4, rate=5e-3, shape=NetworkShape(16, 16, 3))
+    request = dataclasses.replace(
+        SHORT, mesh=mesh_file, steps=41, batch=4, rate=5e-3, shape=NetworkShape(16, 16, 3)
+    )
     folder = stage.run(Workspace(tmp_path / "w"), request).folder
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 20, 40]
@@ -218,9 +206,9 @@ def test_requests_that_cannot_work_say_why(
     tmp_path: Path, mesh_file: Path, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        stage.run(Workspace(tmp_path / "w"), dataclasses.replace(TINY, mesh=mesh_file, **change))  # type: ignore[arg-type]
+        stage.run(Workspace(tmp_path / "w"), dataclasses.replace(SHORT, mesh=mesh_file, **change))  # type: ignore[arg-type]
 
 
 def test_a_workspace_without_an_asset_names_the_stage_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="maquette asset"):
-        stage.run(Workspace(tmp_path), TINY)
+        stage.run(Workspace(tmp_path), SHORT)

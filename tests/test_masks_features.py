@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from maquette.data.errors import InputError
 from maquette.data.images import read_mask, read_photo
+from maquette.data.weights import find_weights
 from maquette.masks.clusters import voting_clusters
 from maquette.masks.dense import Dense, at_cells, at_pixels
 from maquette.masks.extractors import (
@@ -21,7 +22,7 @@ from maquette.masks.extractors import (
 from maquette.masks.imagenet import as_tensor, normalised
 from maquette.masks.squeezenet import squeezenet_descriptors, squeezenet_maps
 from maquette.masks.vit import VisionTransformer, ViTShape, interpolated_positions
-from maquette.masks.weights import find_weights, load_vit
+from maquette.masks.weights import load_vit
 from toy_ball import ball_crops
 
 CPU = torch.device("cpu")
@@ -300,16 +301,17 @@ def test_without_network_or_weights_one_message_says_what_to_do(
 
 
 def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+    said = "--masks.weights", "facebook/dino-vits8", "do without"
     with pytest.raises(InputError, match="neither a file nor a folder"):
-        find_weights(str(tmp_path / "missing.pth"), "facebook/dino-vits8")
+        find_weights(str(tmp_path / "missing.pth"), *said)
     with pytest.raises(InputError, match="holds 0 files of weights"):
-        find_weights(str(tmp_path), "facebook/dino-vits8")
+        find_weights(str(tmp_path), *said)
     for name in ("a.pth", "b.pth"):
         (tmp_path / name).touch()
     with pytest.raises(InputError, match=r"holds 2 files.*--masks\.weights"):
-        find_weights(str(tmp_path), "facebook/dino-vits8")
+        find_weights(str(tmp_path), *said)
     (tmp_path / "model.safetensors").touch()
-    assert find_weights(str(tmp_path), "x/y").name == "model.safetensors"
+    assert find_weights(str(tmp_path), *said).name == "model.safetensors"
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:

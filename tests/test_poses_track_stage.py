@@ -67,7 +67,7 @@ def test_a_video_becomes_poses_and_an_overlay(workspace: Workspace, video: Path)
     poses = read_record(folder / "poses.json", PosesRecord)
     assert [e.photo for e in poses.estimates] == [f"frame_{k:06d}.jpg" for k in range(5)]
     assert poses.unit == "m" and poses.box_source == "none given: followed through a video"
-    for estimate, cam in zip(poses.estimates, cams(), strict=False):
+    for estimate, cam in zip(poses.estimates[:4], cams(), strict=True):
         truth = cam @ test_poses_local.WORLD_FROM_OBJ
         assert estimate.cam_from_obj is not None and estimate.camera == CAMERA
         assert np.degrees(rotation_angle(estimate.cam_from_obj[:3, :3] @ truth[:3, :3].T)) < 1.5

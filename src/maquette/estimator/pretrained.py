@@ -7,26 +7,20 @@ model classes (`resnet.encoder.stages.0.layers.0.layer.0.convolution.weight`).
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from textwrap import shorten
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from maquette.data.checkpoints import load_tensors
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_record
 from maquette.data.progress import say
+from maquette.data.weights import IMAGENET_DEVIATION, IMAGENET_MEAN, find_weights, read_tensors
 from maquette.estimator.model import EstimatorRecord, own_weights
 from maquette.estimator.networks import MEAN, OUTPUTS, SPREAD, CorrespondenceNet
 
 IMAGENET = "timm/resnet18.tv_in1k"
 RESNET_WIDTH = 64
-# ImageNet's own means and deviations, which such weights expect.
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_FILES = ("model.safetensors", "pytorch_model.bin")
 _RENAMED = (
     (r"^resnet\.", ""),
     (r"^embedder\.embedder\.convolution\.", "stem."),
@@ -85,7 +79,7 @@ def load_encoder(network: CorrespondenceNet, encoder: dict[str, Tensor]) -> None
     its normalisation's running mean take up the difference, exactly but for the photo's border.
     """
     encoder = dict(encoder)
-    deviation, mean = torch.tensor(_DEVIATION), torch.tensor(_MEAN)
+    deviation, mean = torch.tensor(IMAGENET_DEVIATION), torch.tensor(IMAGENET_MEAN)
     weight = encoder["stem.weight"]
     shift = (weight.sum((2, 3)) * ((MEAN - mean) / deviation)).sum(1)
     encoder["stem.weight"] = weight * (SPREAD / deviation)[:, None, None]
@@ -104,14 +98,7 @@ def load_encoder(network: CorrespondenceNet, encoder: dict[str, Tensor]) -> None
 
 def read_resnet(path: Path) -> dict[str, Tensor]:
     """A file's tensors under our names, the classifier left out. Raises InputError where it is no ResNet18."""
-    try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        raise InputError(f"{path} cannot be read as weights ({shorten(str(error), 120)}). Copy it again.") from None
-    found = under_our_names(content)
+    found = under_our_names(read_tensors(path))
     if "stem.weight" not in found or "stem_norm.running_mean" not in found:
         raise InputError(f"{path} is no ResNet18: it has no first layer under a name known here")
     return found
@@ -129,41 +116,8 @@ def under_our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_resnet(name: str) -> Path:
-    """A file as given, the one in a folder, or from the hub: its cache first, then the network."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        files = [path / file for file in _FILES if (path / file).is_file()]
-        if not files:
-            raise InputError(f"--start {name}: the folder holds neither an estimator nor {' or '.join(_FILES)}")
-        return files[0]
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise InputError(
-            f"--start {name} is no file or folder, nor a name on the hub like {IMAGENET}; or say random, imagenet"
-        )
-    return _from_hub(name)
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
-
-    reason = ""
-    for local in (True, False):
-        for file in _FILES:
-            try:
-                return Path(hf_hub_download(name, file, local_files_only=local))
-            except (LocalEntryNotFoundError, HFValidationError, EntryNotFoundError, OSError) as error:
-                reason = str(error)
-                # Where there is no network, asking for the next file would wait as long again.
-                if not local and not isinstance(error, EntryNotFoundError):
-                    break
-    raise InputError(
-        f"the weights {name} are not in the hub's cache and cannot be fetched "
-        f"({shorten(reason, 160, placeholder=' ...')}). Where there is a network, download {_FILES[0]} of {name} "
-        "from the Hugging Face hub and name the file with --start; or --start random"
-    )
+    """A ResNet18's file: as given, in the folder given, or from the hub."""
+    return find_weights(name, "--start", IMAGENET, "--start random")
 
 
 def _estimator_folder(start: str) -> Path | None:

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from maquette.data.weights import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 
 def as_tensor(
@@ -17,5 +17,7 @@ def as_tensor(
 
 def normalised(image: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
     """ImageNet's mean and deviation taken out."""
-    mean, deviation = (torch.tensor(v, device=image.device)[:, None, None] for v in (MEAN, DEVIATION))
+    mean, deviation = (
+        torch.tensor(v, device=image.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+    )
     return (image - mean) / deviation

@@ -1,4 +1,4 @@
-"""Weights of vision transformers: found on the hub by name, in a folder or a file, and brought into one layout.
+"""Weights of vision transformers, brought into one layout.
 
 Two layouts are read: the published state dicts (`blocks.0.attn.qkv.weight`) and that of Hugging Face's model
 classes (`encoder.layer.0.attention.attention.query.weight`). Sizes are read off the tensors.
@@ -6,18 +6,14 @@ classes (`encoder.layer.0.attention.attention.query.weight`). Sizes are read off
 
 import re
 from pathlib import Path
-from pickle import UnpicklingError
-from textwrap import shorten
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from maquette.data.errors import InputError
+from maquette.data.weights import find_weights, read_tensors
 from maquette.masks.vit import HEAD, VisionTransformer, ViTShape
 
-FILES = ("model.safetensors", "pytorch_model.bin")
 _RENAMED = (
     (r"^(teacher|module|backbone|vit|dinov2)\.", ""),
     (r"^embeddings\.(cls_token|mask_token)", r"\1"),
@@ -42,7 +38,8 @@ def load_vit(weights: str | None, hub_name: str) -> VisionTransformer:
     `weights` is a file, a folder, or another name on the hub; None means `hub_name`. Raises InputError where
     there are none to be had, or where they are not such a network's.
     """
-    path = find_weights(weights, hub_name)
+    otherwise = "do without weights: --masks.features appearance"
+    path = find_weights(weights or hub_name, "--masks.weights", hub_name, otherwise)
     state = in_published_layout(read_tensors(path))
     model = VisionTransformer(shape_of(state, path))
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -55,42 +52,6 @@ def load_vit(weights: str | None, hub_name: str) -> VisionTransformer:
         )
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
-
-
-def find_weights(weights: str | None, hub_name: str) -> Path:
-    """The file of weights: as given, in the folder given, or from the hub (its cache first)."""
-    if weights is None:
-        return _from_hub(hub_name)
-    path = Path(weights).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        named = [path / name for name in FILES if (path / name).is_file()]
-        found = named or sorted(file for kind in ("*.safetensors", "*.pth", "*.pt") for file in path.glob(kind))
-        if not named and len(found) != 1:
-            raise InputError(
-                f"{path} holds {len(found)} files of weights; expected {' or '.join(FILES)}, or a single "
-                ".safetensors or .pth. Name the file with --masks.weights."
-            )
-        return found[0]
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", weights):
-        return _from_hub(weights)
-    raise InputError(f"--masks.weights {weights} is neither a file nor a folder, nor a name like {hub_name}.")
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A file's tensors by name: safetensors, or torch's own format, of which nothing but tensors is unpickled."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} cannot be read as weights ({reason}). Copy or download it again.") from None
-    nested = content.get("teacher", content.get("state_dict", content)) if isinstance(content, dict) else None
-    if not isinstance(nested, dict) or not all(isinstance(value, Tensor) for value in nested.values()):
-        raise InputError(f"{path} holds no state dict: expected tensors by name, got {type(content).__name__}.")
-    return nested
 
 
 def in_published_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -120,27 +81,3 @@ def shape_of(state: dict[str, Tensor], path: Path) -> ViTShape:
         raise InputError(f"{path} is not a ViT of DINO or DINOv2: width {width}, {positions} positions.")
     patch = state["patch_embed.proj.weight"].shape[-1]
     return ViTShape(patch, width, depth, round(positions**0.5), hidden, "blocks.0.ls1.gamma" in state)
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
-
-    reason = f"it has neither {' nor '.join(FILES)}"
-    for file in FILES:
-        try:
-            return Path(hf_hub_download(name, file))
-        except (LocalEntryNotFoundError, HFValidationError) as error:
-            reason = str(error)
-            break
-        except EntryNotFoundError:
-            continue
-        except OSError as error:
-            reason = str(error)
-            break
-    raise InputError(
-        f"the weights {name} are not in the hub's cache and cannot be fetched "
-        f"({shorten(reason, 160, placeholder=' ...')}). "
-        f"Where there is a network, download {FILES[0]} of {name} from the Hugging Face hub, then name the file or "
-        "its folder with --masks.weights; or do without weights: --masks.features appearance."
-    )

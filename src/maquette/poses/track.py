@@ -250,7 +250,7 @@ def _write_overlay(
     """overlay.mp4 and some of its frames as pictures."""
     (folder / "overlays").mkdir(exist_ok=True)
     every = max(1, count // STILLS)
-    pairs = zip(read_lines(lines), frames.read(), strict=False)
+    pairs = zip(read_lines(lines), frames.read(), strict=True)
     with VideoWriter(folder / "overlay.mp4", frames.rate) as video:
         for place, (line, (name, _, taken)) in enumerate(with_bar(pairs, "drawing", count)):
             drawn = draw_tracked(source.fit(taken, name), line.tracked, source.camera, finder)

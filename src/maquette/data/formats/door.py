@@ -28,8 +28,7 @@ LARGEST_ARRAY = 1 << 30
 # What zipfile and NumPy raise on bytes that may be anything.
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, KeyError, IndexError),
-    NotImplementedError,  # zipfile: a compression it does not know
-    RuntimeError,  # zipfile: a member that is encrypted
+    RuntimeError,  # zipfile: a member that is encrypted, or packed in a way it does not know
     OverflowError,  # NumPy: a shape in the header past any integer
     MemoryError,  # NumPy: a shape in the header past any memory
 )
