@@ -13,13 +13,13 @@ import torch
 import trimesh
 
 from maquette.geometry.camera import Camera
+from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import Matrix4, random_rotation, rigid
 from maquette.render.mesh import Mesh
 from maquette.scores.bop19 import localisation
 from maquette.scores.bop24 import detection
 from maquette.scores.instances import Estimate, Instance, Photo, evaluate
 from maquette.scores.model import Model, prepare
-from maquette.scores.symmetric import symmetry_set
 
 PHOTOS, OBJECTS = 200, 8
 CAMERA = Camera(640, 480, 572.4, 573.6, 325.8, 242.5)

@@ -48,6 +48,13 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("maquette 0.")
 
 
+def test_the_package_can_be_run_as_the_program() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "maquette", "--version"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("maquette 0.")
+
+
 def test_a_mistyped_command_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean `maquette cameras`?" in _error_of(["camera"], capsys)
     assert "maquette --help" in _error_of(["xyzzy"], capsys)

@@ -9,7 +9,7 @@ import trimesh
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4, apply, random_rotation, rigid, rotation_angle
 from maquette.matching.appearance import Picture, agreement_of, align_appearance, normalised
-from maquette.matching.estimate import confidence
+from maquette.matching.confidence import BY_HAND, Witnesses
 from maquette.render.mesh import Mesh, MeshRenderer
 from maquette.render.views import render_view
 
@@ -95,6 +95,9 @@ def test_agreement_ignores_gain_and_offset(rng):
 
 
 def test_confidence_rises_with_every_witness():
+    def confidence(mask_iou: float, log_ratio: float, agreement: float | None) -> float:
+        return BY_HAND.probability(Witnesses(mask_iou, log_ratio, agreement))
+
     middle = confidence(0.75, 1.5, 0.35)
     assert middle == pytest.approx(0.5)
     assert confidence(0.9, 1.5, 0.35) > middle < confidence(0.75, 3.0, 0.35)

@@ -15,7 +15,6 @@ from maquette.matching.confidence import (
     left_out_probabilities,
     reliability,
 )
-from maquette.matching.estimate import confidence, local_confidence
 
 WIDE = Weights(100.0, 100.0, 100.0, 100.0, 100.0)
 
@@ -61,9 +60,10 @@ def test_no_witness_speaks_against_a_pose(rng):
 
 
 def test_by_hand_is_what_the_estimate_says():
-    assert confidence(0.8, 2.0, 0.4, 3) == BY_HAND.probability(Witnesses(0.8, 2.0, 0.4, 3))
-    assert local_confidence(12, None) == pytest.approx(1 / (1 + np.exp(-0.1)))
-    assert local_confidence(90, 0.2) == local_confidence(40, 0.2)
+    assert BY_HAND.probability(Witnesses(None, None, None, 12)) == pytest.approx(1 / (1 + np.exp(-0.1)))
+    assert BY_HAND.probability(Witnesses(None, None, 0.2, 90)) == BY_HAND.probability(
+        Witnesses(None, None, 0.2, 40)
+    )
 
 
 def test_the_table_of_a_perfect_calibration_has_no_error(rng):

@@ -99,6 +99,21 @@ def test_the_truth_scores_above_poses_moved_from_it(oracle, score):
     assert scores[-1] == -torch.inf, "a pose outside the crop explains nothing"
 
 
+@pytest.mark.parametrize("score", [likelihood_scores, published_scores])
+def test_some_of_the_points_say_of_a_pose_what_all_of_them_say(oracle, score):
+    rng = np.random.default_rng(4)
+    camera, pose = true_pose(oracle, rng)
+    observation = observe(oracle, camera, pose, rng, noise=1.0)
+    distribution = distribute(observation, oracle.surface, torch.Generator().manual_seed(0))
+    evidence, few = (
+        gather_evidence(observation, distribution),
+        oracle.surface.thinned(len(oracle.surface.keys) // 3),
+    )
+    at = torch.as_tensor(pose[None, :3, :3]).float(), torch.as_tensor(pose[None, :3, 3]).float()
+    by_all, by_few = (float(score(*at, evidence, surface)) for surface in (oracle.surface, few))
+    assert by_few == pytest.approx(by_all, rel=0.08)
+
+
 def _turn(vector: np.ndarray) -> np.ndarray:
     x, y, z = vector
     return torch.linalg.matrix_exp(torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])).numpy()

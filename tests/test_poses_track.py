@@ -11,7 +11,7 @@ import torch
 from maquette.geometry.transforms import apply, rigid, rotation_angle
 from maquette.matching.carry import Glimpse, carry, predict, surface_points
 from maquette.poses.find import Finder, SearchSettings
-from maquette.poses.follow import TrackSettings, apart, colours_confidence, corners_of, outline, thinned
+from maquette.poses.follow import TrackSettings, apart, colours_confidence, corners_of, outline
 from maquette.poses.scan import ScanSettings
 from maquette.poses.tracker import Memory, ObjectTracker
 from maquette.render.mesh import Mesh, MeshRenderer
@@ -171,9 +171,9 @@ def test_a_hull_has_the_outline_of_its_mesh(coloured):
 def test_thinned_surfaces_are_parts_of_the_whole(trained):
     surface = trained.surface
     assert surface is not None
-    thin = thinned(surface, 500)
+    thin = surface.thinned(500)
     assert len(thin.keys) == 500 and torch.equal(thin.points_obj, surface.points_obj[::4])
-    assert thinned(surface, 10**6).keys.shape == surface.keys.shape
+    assert surface.thinned(10**6).keys.shape == surface.keys.shape
 
 
 def test_confidence_rises_with_agreement_and_poses_apart_are_told():

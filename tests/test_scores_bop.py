@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from maquette.geometry.symmetry_set import rotation_about, symmetry_set
 from maquette.geometry.transforms import apply, random_rotation, rigid
 from maquette.render.mesh import Mesh
 from maquette.scores.bop19 import localisation
@@ -13,7 +14,6 @@ from maquette.scores.bop24 import average_precision, detection
 from maquette.scores.instances import Estimate, GroupErrors, Instance, Photo, evaluate, photo_errors
 from maquette.scores.model import Model, prepare
 from maquette.scores.recall import match, most_visible, recalls
-from maquette.scores.symmetric import rotation_about, symmetry_set
 from toy_models import CAMERA, any_pose, make_box, make_can, moved_near
 
 

@@ -7,9 +7,10 @@ import pytest
 import trimesh
 from scipy.spatial import KDTree
 
+from maquette.geometry.symmetry_set import rotation_about, symmetry_set
 from maquette.geometry.transforms import look_at, rigid, rotation_angle
 from maquette.scores.model import Model, render_window
-from maquette.scores.symmetric import mspd, mssd, rotation_about, symmetry_set
+from maquette.scores.symmetric import mspd, mssd
 from maquette.scores.vertex import add, adi, projection_error, recall_area
 from maquette.scores.vsd import cus, visible, vsd
 from toy_models import CAMERA, Z_AXIS, any_pose, make_box, make_can, moved_near

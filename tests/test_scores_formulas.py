@@ -151,6 +151,22 @@ def test_a_symmetric_turn_is_forgiven_by_adds_alone(rng: np.random.Generator) ->
     assert error.add_diameter > 0.5 and error.rotation_deg == pytest.approx(180)
 
 
+def test_turn_and_shift_are_to_the_nearest_true_pose_under_symmetries(
+    rng: np.random.Generator,
+) -> None:
+    corners = np.array(trimesh.creation.box((0.3, 0.2, 0.1)).vertices)
+    # A half turn about an axis beside the origin, which then moves.
+    half_turn = rigid(np.diag([-1.0, -1.0, 1.0]), np.array([0.1, 0.0, 0.0]))
+    true, symmetries = _pose(rng), np.stack([np.eye(4), half_turn])
+    error = pose_error(true @ half_turn, true, corners, 0.37, symmetries)
+    assert error.rotation_deg == pytest.approx(0, abs=1e-4)
+    assert error.translation_diameter == pytest.approx(0, abs=1e-9)
+    assert error.add_diameter > 0.5
+    unforgiven = pose_error(true @ half_turn, true, corners, 0.37)
+    assert unforgiven.rotation_deg == pytest.approx(180)
+    assert unforgiven.translation_diameter == pytest.approx(0.1 / 0.37)
+
+
 def test_pose_errors_do_not_depend_on_our_frame_or_unit(rng: np.random.Generator) -> None:
     vertices, true = rng.normal(size=(40, 3)), _pose(rng)
     near = true @ rigid(np.linalg.qr(np.eye(3) + 0.05 * rng.normal(size=(3, 3)))[0], 0.05 * np.ones(3))

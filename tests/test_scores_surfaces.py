@@ -6,12 +6,12 @@ import torch
 import trimesh
 
 from maquette.data.formats.dtu import DtuTruth
+from maquette.geometry.symmetry_set import rotation_about
 from maquette.geometry.transforms import apply, look_at, rigid, similarity
 from maquette.render.mesh import Mesh
 from maquette.scores.dtu import dtu_score, in_volume, points_of_mesh, thin
 from maquette.scores.icp import icp
 from maquette.scores.surfaces import agreement, compare_surfaces
-from maquette.scores.symmetric import rotation_about
 from toys import CAMERA
 
 

@@ -11,7 +11,7 @@ import trimesh
 
 from maquette.data.captures import load_truth
 from maquette.data.errors import InputError
-from maquette.data.images import list_photos, read_mask, read_photo
+from maquette.data.images import list_photos, read_depth, read_mask, read_photo
 from maquette.data.records import Truth
 from maquette.geometry.boxes import box_of
 from maquette.geometry.camera import Camera
@@ -24,7 +24,7 @@ from maquette.studio.config import StudioConfig
 from maquette.studio.light import Lamp, Lighting, bake
 from maquette.studio.objects import MAKERS, Thing, load_scan, make_object, subdivided
 from maquette.studio.paint import PADDING, pack, paint, six_sides, with_vertex_colours
-from maquette.studio.photograph import Sensor, develop
+from maquette.studio.photograph import Sensor, develop, sense_depth
 from maquette.studio.room import on_table, scatter
 from maquette.studio.scene import assemble, make_stock
 from maquette.studio.solids import cylinder, rounded_box, surface
@@ -277,6 +277,37 @@ def test_test_poses_agree_with_boxes_and_hidden_shares(truth: Truth, renderer: M
         assert 0.7 <= test.visible_fraction <= 1.0
         assert test.camera != truth.views[0].camera
     assert min(test.visible_fraction for test in truth.tests) < 0.97
+
+
+def test_test_depths_are_the_true_meshs_where_nothing_hides_it(
+    capture: Path, truth: Truth, renderer: MeshRenderer
+) -> None:
+    gaps = []
+    for test in truth.tests:
+        depth = read_depth(capture / "test" / "depth" / f"{Path(test.photo).stem}.png", 0.001)
+        rendered = render_view(renderer, test.camera, test.cam_from_obj).depth.numpy()
+        both = (rendered > 0) & (depth > 0)
+        assert both.any()
+        # What hides the object is nearer; else they differ by the sensor's noise.
+        assert (depth[both] < rendered[both] + 0.012).all()
+        gaps.append(np.abs(depth - rendered)[both])
+    assert 2e-4 < np.median(np.concatenate(gaps)) < 3e-3
+
+
+def test_sensed_depth_is_lost_at_jumps_and_far_away_and_noisier_with_distance() -> None:
+    depth = torch.full((40, 90), 1.0)
+    depth[:, 30:60], depth[:, 60:] = 3.0, torch.inf
+    sensed = sense_depth(depth, np.random.default_rng(0))
+    assert (sensed[:, 29:31] == 0).all() and (sensed[:, 59:] == 0).all()
+    assert sensed[:, :29].std() == pytest.approx(0.0012 + 0.0019 * 0.36, rel=0.1)
+    assert sensed[:, 31:59].std() == pytest.approx(0.0012 + 0.0019 * 6.76, rel=0.1)
+
+
+def test_only_the_can_has_an_axis(tmp_path: Path, truth: Truth) -> None:
+    make_capture(tmp_path / "can", replace(TINY, photos=1, test_photos=0, without_photos=0, object="can"), 1)
+    can = load_truth(tmp_path / "can")
+    assert can is not None and can.symmetries_continuous == (((0.0, 0.0, 1.0), (0.0, 0.0, 0.0)),)
+    assert truth.symmetries_continuous == ()
 
 
 def test_the_same_seed_gives_the_same_capture(tmp_path: Path) -> None:

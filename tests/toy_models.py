@@ -5,10 +5,10 @@ import torch
 import trimesh
 
 from maquette.geometry.camera import Camera
+from maquette.geometry.symmetry_set import rotation_about, symmetry_set
 from maquette.geometry.transforms import random_rotation, rigid
 from maquette.render.mesh import Mesh
 from maquette.scores.model import Model, prepare
-from maquette.scores.symmetric import rotation_about, symmetry_set
 
 CAMERA = Camera(64, 48, 80.0, 82.0, 33.0, 23.5)
 Z_AXIS = ((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))

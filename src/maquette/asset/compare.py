@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from maquette.asset.symmetries import surface_cloud
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_record
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
-from maquette.geometry.register import Cloud, register
+from maquette.geometry.register import register
 from maquette.geometry.transforms import Matrix4, rotation_angle, rotation_of, scale_of
 from maquette.kernels.closest import distance_to_mesh
 from maquette.render.mesh import Mesh, load_mesh
@@ -33,7 +34,7 @@ def align_assets(a: Mesh, b: Mesh, with_scale: bool, seed: int = 0, points: int 
     both have them.
     """
     rng = np.random.default_rng(seed)
-    found = register(_cloud(a, points, rng), _cloud(b, points, rng), with_scale, rng)
+    found = register(surface_cloud(a, points, rng), surface_cloud(b, points, rng), with_scale, rng)
     moved = a.transformed(found)
     there = distance_to_mesh(moved.sample(points, rng), b.vertices, b.faces).double()
     back = distance_to_mesh(b.sample(points, rng), moved.vertices, moved.faces).double()
@@ -69,10 +70,3 @@ def _mesh_at(path: Path) -> tuple[Mesh, bool]:
         return load_mesh(path), True
     folder = Workspace(path).require("asset", "asset.json", "mesh.ply")
     return load_mesh(folder / "mesh.ply"), read_record(folder / "asset.json", Asset).metric
-
-
-def _cloud(mesh: Mesh, count: int, rng: np.random.Generator) -> Cloud:
-    """Points by area with their faces' normals and, if the mesh has vertex colours, their faces' mean colours."""
-    points, face = mesh.sample_with_faces(count, rng)
-    colours = None if mesh.colours is None else mesh.colours[mesh.faces[face].long()].mean(1).double().numpy()
-    return Cloud(points.double().numpy(), mesh.face_normals[face].double().numpy(), colours)

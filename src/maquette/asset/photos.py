@@ -12,7 +12,8 @@ from maquette.data.jsonio import read_record
 from maquette.data.records import Capture, MaskRecords
 from maquette.data.workspace import Workspace
 from maquette.fields.noise import Noise
-from maquette.fields.rays import training_camera
+from maquette.fields.photos import learnt_views
+from maquette.fields.rays import shrunk_ignored, training_camera
 from maquette.geometry.transforms import apply
 
 Masks = dict[str, Float[np.ndarray, "height width"]]
@@ -39,7 +40,7 @@ def photos_to_colour_from(
             mask = mask * resize_area(coarse, *size)
         ignored = load_ignored(workspace, view)
         if ignored is not None:
-            mask = np.where(resize_area(ignored.astype(np.float32), *size) > 0, 0.0, mask)
+            mask = np.where(shrunk_ignored(ignored, *size), 0.0, mask)
         pixels = resize_area(read_photo(workspace.photo(view.name)), *size)
         whole = 0, 0, camera.width, camera.height
         x0, y0, x1, y1 = capture.sphere.window_in(camera, view.cam_from_world) or whole
@@ -52,16 +53,19 @@ def photos_to_colour_from(
 def mask_votes(
     workspace: Workspace, capture: Capture, points_unit: Float[np.ndarray, "point 3"], noise: Noise, side: int = 56
 ) -> Float[np.ndarray, "point"]:
-    """Per point of the unit cube, the share of learnt photos whose coarse mask holds it; from a grid of side^3."""
+    """Per point of the unit cube, the share of learnt photos whose coarse mask holds it, of those whose mask is not
+    lost; from a grid of side^3.
+    """
     axis = np.linspace(-1, 1, side)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     grid_world = apply(capture.sphere.world_from_unit, grid)
     votes = np.zeros(len(grid))
-    for view in capture.learnt:
+    views = learnt_views(workspace, capture, least_agreement=0.0)
+    for view in views:
         mask = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name)
         camera = view.camera.resized(mask.shape[1], mask.shape[0])
         seen, row, column = camera.pixels_in_sight(apply(view.cam_from_world, grid_world))
         votes[seen] += mask[row, column]
     places = (points_unit.T + 1) * 0.5 * (side - 1)
-    cube = votes.reshape(side, side, side) / len(capture.learnt)
+    cube = votes.reshape(side, side, side) / len(views)
     return np.asarray(map_coordinates(cube, places, order=1, mode="nearest"))

@@ -81,7 +81,7 @@ def to_colmap(views: tuple[View, ...], points: Points) -> ColmapModel:
     camera_ids: dict[Camera, int] = {}
     for view in views:
         camera_ids.setdefault(view.camera, len(camera_ids) + 1)
-    cameras = {i: Lens("PINHOLE", c.width, c.height, (c.fx, c.fy, c.cx, c.cy)) for c, i in camera_ids.items()}
+    cameras = {i: Lens.of_pinhole(camera) for camera, i in camera_ids.items()}
     images = {}
     for index, view in enumerate(views):
         of_view = points.view_idx == index

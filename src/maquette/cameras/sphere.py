@@ -143,7 +143,7 @@ def sphere_from_box(points: Float[np.ndarray, "point 3"], marked: Marked, plane:
     radius = MARGIN * float(np.percentile(around, 95))
     radius = float(np.clip(radius, 1.12 * inner * middle_depth, 1.1 * outer * middle_depth))
     rotation, shift = marked.cam_from_world[:3, :3], marked.cam_from_world[:3, 3]
-    return _sphere(rotation.T @ (centre_cam - shift), radius)
+    return Sphere.at(rotation.T @ (centre_cam - shift), radius)
 
 
 def _above(marked: Marked, plane: Plane | None, depth: float) -> float:
@@ -175,7 +175,7 @@ def sphere_from_attention(
         centre, radius = _enclosing(_with_feet(_cluster_near(points[standing], target, 0.04 * usual), plane))
         radius *= MARGIN
     clearance = float(np.linalg.norm(centres - centre, axis=-1).min())
-    return _sphere(centre, float(np.clip(radius, 0.05 * usual, 0.8 * clearance)))
+    return Sphere.at(centre, float(np.clip(radius, 0.05 * usual, 0.8 * clearance)))
 
 
 def attention(cams_from_world: list[Matrix4]) -> Float[np.ndarray, "3"]:
@@ -237,7 +237,3 @@ def _with_feet(points: Float[np.ndarray, "point 3"], plane: Plane | None) -> Flo
     if np.percentile(height, 5) > 0.35 * np.percentile(height, 95):
         return points
     return np.concatenate([points, points[low] - height[low, None] * np.array(plane.normal)])
-
-
-def _sphere(centre: Float[np.ndarray, "3"], radius: float) -> Sphere:
-    return Sphere((float(centre[0]), float(centre[1]), float(centre[2])), radius)

@@ -83,6 +83,16 @@ def read_depth(path: Path, metres: float) -> Float[np.ndarray, "height width"]:
     return np.where(np.isfinite(depth) & (depth > 0) & ~np.asarray(saturated), depth, 0.0)
 
 
+def write_depth(path: Path, depth: Float[np.ndarray, "height width"], metres: float = 0.001) -> None:
+    """Depth (z, metres; 0 where unknown) as 16 bits in units of `metres`, written beside and renamed."""
+    units = np.round(depth / metres)
+    if not (np.isfinite(units).all() and units.min() >= 0 and units.max() < UNMEASURED):
+        raise ValueError(f"depths must be from 0 to {UNMEASURED * metres:g} m in units of {metres:g} m")
+    beside = path.with_name(f".{path.stem}.partial{path.suffix}")
+    Image.fromarray(units.astype(np.uint16)).save(beside)
+    os.replace(beside, path)
+
+
 def as_bytes(image: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """0..1 as 0..255, rounded."""
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)

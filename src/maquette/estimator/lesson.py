@@ -60,11 +60,12 @@ def prepare(subjects: Sequence[Subject], request: EstimatorConfig) -> Lesson:
             ]
         )
 
-    unseen = maker(request.seed + 1, photos=False)
-    held_out = HeldOut(tuple(unseen(idx, request.crop) for idx in range(HELD_OUT_BATCHES)), real=False)
     kept = [source.held_out for source in others]
     if all(one is not None for one in kept):
         held_out = HeldOut(_photo_batches([one for one in kept if one], dressing, request), real=True)
+    else:
+        unseen = maker(request.seed + 1, photos=False)
+        held_out = HeldOut(tuple(unseen(idx, request.crop) for idx in range(HELD_OUT_BATCHES)), real=False)
     records = [_record(subject, scene, idx, request) for idx, (subject, scene) in enumerate(both)]
     makers = [maker(request.seed) for _ in range(request.threads)]
     return Lesson(subjects, scenes, records, dressing, makers, held_out)

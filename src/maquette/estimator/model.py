@@ -156,6 +156,12 @@ def own_weights(weights: dict[str, Tensor], shared: int | None) -> tuple[dict[st
     return network, {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
+def weights_file(folder: Path) -> Path:
+    """Where the weights of an object's estimator lie: a network of several objects keeps them one folder up."""
+    own = folder / "networks.safetensors"
+    return own if own.exists() else folder.parent / own.name
+
+
 def load_estimator(source: Workspace | Path) -> Estimator:
     """The trained estimator of a workspace, or of a folder that holds one.
 
@@ -168,7 +174,7 @@ def load_estimator(source: Workspace | Path) -> Estimator:
     record = read_record(folder / "estimator.json", EstimatorRecord)
     network = CorrespondenceNet(record.shape.width, record.shape.decoder)
     key_network = new_keys(record.shape)
-    path = (folder if record.shared is None else folder.parent) / "networks.safetensors"
+    path = weights_file(folder)
     weights, _ = load_tensors(path)
     try:
         of_network, of_keys = own_weights(weights, record.shared)

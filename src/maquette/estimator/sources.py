@@ -145,13 +145,14 @@ def open_sources(
         say(f"estimator: {len(trained)} photos of the capture to learn from, {len(kept)} to validate on")
         if trained:
             source = PhotoCrops(scene, trained, views, "replaced", occluded=True)
-            mixed.append(Mixed(source, max(1, round(request.real * batch))))
+            mixed.append(Mixed(source, min(batch, max(1, round(request.real * batch)))))
         held_out = PhotoCrops(scene, kept, views, "replaced", occluded=True) if kept else None
     if request.bop is not None and request.bop_share > 0:
         shots = _bop_shots(request, scene, crop, rng)
         say(f"estimator: {len(shots)} sightings in {request.bop}")
         source = PhotoCrops(scene, shots, views, "as taken", occluded=False)
-        mixed.append(Mixed(source, min(batch, max(1, round(request.bop_share * batch)))))
+        left = batch - sum(other.crops for other in mixed)
+        mixed += [Mixed(source, min(left, max(1, round(request.bop_share * batch))))] if left > 0 else []
     return Sources(tuple(mixed), held_out)
 
 

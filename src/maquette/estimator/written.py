@@ -13,7 +13,6 @@ from maquette.data.progress import track
 from maquette.estimator.batches import Scene
 from maquette.estimator.dressing import Dressing, Pool, dress
 from maquette.estimator.viewpoints import ViewRange
-from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
 from maquette.render.mesh import Mesh
 
@@ -60,11 +59,7 @@ def _write(place: Path, pool: Pool, view: int, im_id: int, dressing: Dressing, r
         write_image(place / name / f"{im_id:06d}_000000.png", mask)
     pose = pool.views.cam_from_obj(view)
     instance = BopInstance(OBJECT_ID, 0, pose, visibility_of(silhouette, visible, None), None, None)
-    return BopView(im_id, photo, _lens(pool.views.camera(view)), None, None, (instance,))
-
-
-def _lens(camera: Camera) -> Lens:
-    return Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
+    return BopView(im_id, photo, Lens.of_pinhole(pool.views.camera(view)), None, None, (instance,))
 
 
 def _write_model(folder: Path, mesh: Mesh, diameter: float) -> None:

@@ -15,6 +15,9 @@ from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4, inverse
 
+MARGIN = 0.03
+"""Lines of sight end this much before their points, whose own depth is not that sure."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -136,8 +139,8 @@ class RayBank:
         drawn = [points[torch.as_tensor(rng.integers(0, len(points), count // len(kinds)))] for points in kinds]
         return torch.cat(drawn) if drawn else self.points_unit[:0]
 
-    def draw_free(self, rng: np.random.Generator, count: int, margin: float = 0.03) -> Float[Tensor, "point 3"]:
-        """Places where nothing stands: within the sphere on lines of sight to dense points, `margin` before them or
+    def draw_free(self, rng: np.random.Generator, count: int) -> Float[Tensor, "point 3"]:
+        """Places where nothing stands: within the sphere on lines of sight to dense points, `MARGIN` before them or
         nearer to the camera, more of them towards the points."""
         if not len(self.dense.points):
             return self.dense.points
@@ -145,7 +148,7 @@ class RayBank:
         end, eye = self.dense.points[chosen], self.dense.eyes[chosen]
         sight = Rays(eye, F.normalize(end - eye, dim=-1))
         near = sphere_span(sight)[0]
-        length = ((end - eye).norm(dim=-1) - margin - near).clamp(min=0)
+        length = ((end - eye).norm(dim=-1) - MARGIN - near).clamp(min=0)
         share = torch.as_tensor(rng.random(count) ** 0.5).float()
         return sight.at((near + share * length)[:, None])[:, 0]
 

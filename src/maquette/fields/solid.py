@@ -14,15 +14,13 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from maquette.fields.interface import ForegroundNetwork
-from maquette.fields.rays import DensePoints
+from maquette.fields.rays import MARGIN, DensePoints
 
 SIDE = 128
 REACH = 1.25
 """Grids span [-REACH, REACH]^3: the Fourier transform's repetitions stay away from the sphere."""
 NEAR = 0.1
 """Where a dense point is nearer than this, the outline has nothing to say."""
-MARGIN = 0.03
-"""Lines of sight end this much before their points, whose own depth is not that sure."""
 
 Grid = Float[np.ndarray, "side side side"]
 
@@ -77,7 +75,7 @@ def poisson(
 
 
 def looked_through(dense: DensePoints, least: int = 3) -> Bool[np.ndarray, "side side side"]:
-    """Cells that at least `least` lines of sight pass before they end."""
+    """Cells that hold at least `least` samples, half a cell apart, of lines of sight before they end."""
     passed = torch.zeros(SIDE**3)
     back = torch.arange(MARGIN, 2.0, REACH / SIDE)
     for points, eyes in zip(dense.points.split(20_000), dense.eyes.split(20_000), strict=True):

@@ -72,7 +72,6 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
     generator = torch.Generator().manual_seed(request.seed)
     kind = KINDS[request.kind]
     field, grids = build_field(request, bank.channels), kind.sampler(request.shapes)
-    _start(field, bank, floor, request)
     exposure = Exposure(len(bank.photos)) if request.exposure == "on" else None
     parts = {"field": field, "grids": grids} | ({} if exposure is None else {"exposure": exposure})
     model = torch.nn.ModuleDict(parts)
@@ -87,6 +86,8 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
         first, before = notes["step"], notes["seconds"]
         grids.next_slice = notes["next_slice"]
         say(f"fields: going on at step {first}")
+    else:
+        _start(field, bank, floor, request)
     sharpenings = [round(share * request.steps) for share in request.sharpen]
 
     def sharpened(number: int) -> list[np.ndarray]:
@@ -208,7 +209,8 @@ def _start(field: DecomposedField, bank: RayBank, floor: Tensor | None, request:
         reach = supports(directions, bank.points_unit, hull, eyes, request.shapes.sphere)
         field.foreground.start_from(directions, reach)
         if request.start == "stereo" and bank.dense.own.any():
-            outline = convex_distance(grid_points(), directions, reach)[0].double().reshape(SIDE, SIDE, SIDE)
+            parts = [convex_distance(part, directions, reach)[0] for part in grid_points().split(65536)]
+            outline = torch.cat(parts).double().reshape(SIDE, SIDE, SIDE)
             field.foreground.open_levels(request.first_levels, 0.0)
             fit(field.foreground, solid(bank.dense, outline.numpy()), np.random.default_rng([request.seed, 5]))
     if field.surroundings is not None and floor is not None:

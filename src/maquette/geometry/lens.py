@@ -63,6 +63,11 @@ class Lens:
                 f"{self.model} takes {len(names)} parameters ({' '.join(names)}), got {len(self.params)}"
             )
 
+    @classmethod
+    def of_pinhole(cls, camera: Camera) -> "Lens":
+        """A camera without distortion."""
+        return cls("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
+
     def value(self, name: str) -> float:
         """One parameter by name; a coefficient the model does not have is 0, and fx, fy fall back to f."""
         names = PARAMETERS[self.model]

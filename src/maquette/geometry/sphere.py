@@ -16,6 +16,12 @@ class Sphere:
     centre: tuple[float, float, float]
     radius: float
 
+    @classmethod
+    def at(cls, centre: Float[np.ndarray, "3"], radius: float) -> "Sphere":
+        """The sphere around a centre that is an array."""
+        x, y, z = (float(value) for value in centre)
+        return cls((x, y, z), float(radius))
+
     @property
     def world_from_unit(self) -> Matrix4:
         return similarity(self.radius, np.eye(3), np.array(self.centre))

@@ -80,7 +80,7 @@ def sphere_around(outlines: Sequence[Outline]) -> Sphere | None:
         return None
     eyes = np.stack([o.eye for o in used])
     centre = np.linalg.solve(across.sum(0), np.einsum("pij,pj->i", across, eyes))
-    return _sphere(centre, MARGIN * reach(outlines, centre))
+    return Sphere.at(centre, MARGIN * reach(outlines, centre))
 
 
 def is_cut(outlines: Sequence[Outline], sphere: Sphere) -> bool:
@@ -103,16 +103,12 @@ def next_sphere(outlines: Sequence[Outline], sphere: Sphere, agreement: float) -
     """
     around, told = sphere_around(outlines), None
     if is_cut(outlines, sphere):
-        told = _sphere(np.array(sphere.centre), GROWTH * sphere.radius)
+        told = Sphere.at(np.array(sphere.centre), GROWTH * sphere.radius)
     elif around is not None and around.radius < LOOSE * sphere.radius:
         told = around
     elif agreement < DOUBTFUL:
-        told = _sphere(np.array((around or sphere).centre), sphere.radius / GROWTH)
+        told = Sphere.at(np.array((around or sphere).centre), sphere.radius / GROWTH)
     if told is None or not outlines:
         return told
     clearance = min(float(np.linalg.norm(o.eye - np.array(told.centre))) for o in outlines)
-    return _sphere(np.array(told.centre), min(told.radius, max(0.8 * clearance, sphere.radius)))
-
-
-def _sphere(centre: Float[np.ndarray, "3"], radius: float) -> Sphere:
-    return Sphere((float(centre[0]), float(centre[1]), float(centre[2])), float(radius))
+    return Sphere.at(np.array(told.centre), min(told.radius, max(0.8 * clearance, sphere.radius)))

@@ -185,7 +185,7 @@ def _choose(
 
 def _tell(records: list[PhotoMask], seconds: float, workspace: Workspace) -> None:
     lost = [r for r in records if r.lost]
-    doubtful = [r.photo for r in records if r.agreement < 0.6 and not r.lost]
+    doubtful = [r.photo for r in records if r.agreement < LEAST_AGREEMENT and not r.lost]
     mean = float(np.mean([r.agreement for r in records]))
     say(f"masks: agreement {mean:.2f} between photos, {seconds:.0f} s")
     if doubtful:

@@ -186,10 +186,13 @@ def find_modes(
     Rivals are the `others` and what the object's symmetries make of the best pose; no two listed ones are alike.
     """
     turned = [best @ symmetry for symmetry in symmetries]
-    modes = [(best, _odds(confidence_of(best)), False)]
+    poses = [(best, False)]
     for pose, symmetric in [(p, True) for p in turned] + [(p, False) for p in others]:
-        if all(differ(pose, known, diameter, settings) for known, _, _ in modes):
-            modes.append((pose, _odds(confidence_of(pose)), symmetric))
+        if all(differ(pose, known, diameter, settings) for known, _ in poses):
+            poses.append((pose, symmetric))
+    if len(poses) == 1:
+        return ()
+    modes = [(pose, _odds(confidence_of(pose)), symmetric) for pose, symmetric in poses]
     total = sum(odds for _, odds, _ in modes)
     kept = [modes[0], *(mode for mode in modes[1:] if mode[1] >= settings.least_weight * total)]
     if len(kept) == 1:

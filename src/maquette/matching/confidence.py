@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.optimize import minimize
 
 Kind = Literal["network", "local"]
 Matrix = Float[np.ndarray, "pose witness"]
@@ -96,29 +97,18 @@ def evidence_of(seen: list[Witnesses]) -> Matrix:
 
 
 def fit_weights(x: Matrix, right: Bool[np.ndarray, "pose"], prior: Weights, spread: Weights = SPREAD) -> Weights:
-    """The most probable weights, none below 0 but the base: no witness speaks against a pose by speaking for it.
-
-    Newton's method, its steps halved where they do not improve; the problem is convex.
-    """
+    """The most probable weights, none below 0 but the base: no witness speaks against a pose by speaking for it."""
     middle, precision = _vector(prior), 1 / _vector(spread) ** 2
-    w = middle.copy()
 
-    def loss(w: np.ndarray) -> float:
-        odds = x @ w
-        return float(np.logaddexp(0, odds).sum() - odds[right].sum() + 0.5 * (precision * (w - middle) ** 2).sum())
+    def loss(w: Float[np.ndarray, "witness"]) -> tuple[float, Float[np.ndarray, "witness"]]:
+        odds, away = x @ w, w - middle
+        value = np.logaddexp(0, odds).sum() - odds[right].sum() + 0.5 * (precision * away**2).sum()
+        return float(value), x.T @ (_share(odds) - right) + precision * away
 
-    for _ in range(50):
-        p = _share(x @ w)
-        gradient = x.T @ (p - right) + precision * (w - middle)
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + np.diag(precision), gradient)
-        size = 1.0
-        while size > 1e-4 and loss(w - size * step) > loss(w):
-            size /= 2
-        w = w - size * step
-        if np.abs(size * step).max() < 1e-8:
-            break
-    w[1:] = np.maximum(w[1:], 0.0)
-    return Weights(*(float(v) for v in w))
+    bounds = [(None, None)] + [(0.0, None)] * (len(middle) - 1)
+    options = {"ftol": 1e-13, "gtol": 1e-8, "maxiter": 1000}
+    found = minimize(loss, middle, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return Weights(*(float(v) for v in found.x))
 
 
 def fit_calibration(

@@ -66,6 +66,7 @@ class Distribution:
     log_normaliser: Float[Tensor, "pixel"]
     mean_key: Float[Tensor, "pixel key"]
     key_covariance: Float[Tensor, "pixel key key"]
+    points: int
 
 
 def bound_bytes(points: int, keys: int = 12) -> int:
@@ -102,7 +103,7 @@ def distribute(
     pieces = [_chunk(part, surface.keys, moments, generator, alpha, draws) for part in rows]
     log_sum, drawn, normaliser, mean, covariance = (torch.cat(part) for part in zip(*pieces, strict=True))
     log_weight = alpha * log_mask.flatten()[pixel_idx] + log_sum
-    return Distribution(pixel_idx, xy, log_weight, drawn, normaliser, mean, covariance)
+    return Distribution(pixel_idx, xy, log_weight, drawn, normaliser, mean, covariance, len(surface.keys))
 
 
 def _chunk(

@@ -14,7 +14,7 @@ from maquette.data.records import PoseMode
 from maquette.geometry.transforms import Matrix4, rigid, rotation_angle
 from maquette.matching.appearance import Picture, align_appearance
 from maquette.matching.certainty import Matrix6, find_modes, likelihood_covariance
-from maquette.matching.confidence import BY_HAND, Witnesses
+from maquette.matching.confidence import BY_HAND, Calibration, Witnesses
 from maquette.matching.distribution import Distribution, Observation, Surface, distribute, sample
 from maquette.matching.hypotheses import (
     Rotations,
@@ -115,13 +115,14 @@ class Hypothesis:
 @dataclass(frozen=True)
 class Given:
     """What is known from outside the network: hypotheses, what local features say of any pose (how many carry it,
-    and the covariance they leave), and the object's own symmetries.
+    and the covariance they leave), the object's own symmetries, and what confidences are told by.
     """
 
     poses: tuple[Matrix4, ...] = ()
     inliers: Callable[[Matrix4], int] = lambda cam_from_obj: 0
     covariance: Callable[[Matrix4], Matrix6 | None] = lambda cam_from_obj: None
     symmetries: tuple[Matrix4, ...] = ()
+    calibration: Calibration = BY_HAND
 
 
 def estimate(
@@ -186,7 +187,8 @@ def estimate(
         # Local features place the object more finely than pixels of a small picture do (measured).
         if settings.photometric == "on" and best.source == "network" and (best.agreement or 0.0) >= LAID:
             pose = fit_photo(picture, best.cam_from_obj, renderer).cam_from_obj
-            found[0] = judge(pose, observation, evidence, surface, renderer, given, best.agreement)
+            agreement = align_appearance(picture, pose, renderer, rounds=0).agreement
+            found[0] = judge(pose, observation, evidence, surface, renderer, given, agreement)
         return with_certainty(found, given, surface.diameter, spread, confidence_of)
 
 
@@ -222,7 +224,7 @@ def judge_given(given: Given, renderer: MeshRenderer, picture: Picture | None) -
             # Colours may pull a pose to a likeness that the features deny.
             pose = laid.cam_from_obj if given.inliers(laid.cam_from_obj) >= 0.5 * given.inliers(pose) else pose
         inliers = given.inliers(pose)
-        sure = local_confidence(inliers, agreement)
+        sure = given.calibration.probability(Witnesses(None, None, agreement, inliers))
         covariance = given.covariance(pose)
         found.append(Hypothesis(pose, float(inliers), sure, None, None, agreement, inliers, "local", covariance))
     return sorted(found, key=lambda hypothesis: -hypothesis.confidence)
@@ -357,20 +359,8 @@ def judge(
     inside = float(evidence.mask_logit[mask.flatten()].sum())
     log_ratio = (score - inside) / max(int(mask.sum()), 1) if np.isfinite(score) else 0.0
     inliers = given.inliers(cam_from_obj)
-    sure = confidence(iou, log_ratio, agreement, inliers)
+    sure = given.calibration.probability(Witnesses(iou, log_ratio, agreement, inliers))
     return Hypothesis(cam_from_obj, score, sure, iou, log_ratio, agreement, inliers)
-
-
-def confidence(mask_iou: float, log_ratio: float, agreement: float | None, inliers: int = 0) -> float:
-    """0..1 by the weights set by hand, rising with the silhouette's agreement, with what the correspondences say,
-    with the colours' and with the local features that carry the pose.
-    """
-    return BY_HAND.probability(Witnesses(mask_iou, log_ratio, agreement, inliers))
-
-
-def local_confidence(inliers: int, agreement: float | None) -> float:
-    """The same where no network saw the photo: twelve features, or fewer and the colours, are needed."""
-    return BY_HAND.probability(Witnesses(None, None, agreement, inliers))
 
 
 def _float(values: np.ndarray) -> Tensor:

@@ -59,7 +59,7 @@ def fit_photo(
 
     The mesh needs colours. An object without texture keeps its pose.
     """
-    pose, before = cam_from_obj, np.inf
+    pose = cam_from_obj
     for blur in settings.blurs:
         pose, _ = _level(picture, pose, renderer, blur, settings)
     before = _level(picture, cam_from_obj, renderer, settings.blurs[-1], settings, steps=0)[1]

@@ -26,14 +26,16 @@ CHUNK = 32
 class Evidence:
     """An observation laid out for scoring, all images flattened to pixels.
 
-    `log_normaliser` is +inf outside the active pixels, where P is taken as 0.
+    `log_mean` is log(sum_j exp(q_u.k_j) / m) over all m (`points`) points of the object, so that m P_uj is
+    exp(q_u.k_j - log_mean) whichever of them are looked at; +inf outside the active pixels, where P is taken as 0.
     """
 
     camera: Camera
     query: Float[Tensor, "pixel key"]
-    log_normaliser: Float[Tensor, "pixel"]
+    log_mean: Float[Tensor, "pixel"]
     mask_logit: Float[Tensor, "pixel"]
     outlier: Float[Tensor, "pixel"]
+    points: int
 
 
 def gather_evidence(
@@ -41,8 +43,8 @@ def gather_evidence(
 ) -> Evidence:
     """Evidence of an observation: mask logits within +-bound, outlier chance at least `outlier`."""
     mask_logit = observation.mask_logit.flatten()
-    log_normaliser = torch.full_like(mask_logit, torch.inf)
-    log_normaliser[distribution.pixel_idx] = distribution.log_normaliser
+    log_mean = torch.full_like(mask_logit, torch.inf)
+    log_mean[distribution.pixel_idx] = distribution.log_normaliser - math.log(distribution.points)
     chance = torch.full_like(mask_logit, outlier)
     if observation.visible_logit is not None:
         seen = observation.visible_logit.flatten().sigmoid() / mask_logit.sigmoid().clamp(min=1e-3)
@@ -50,9 +52,10 @@ def gather_evidence(
     return Evidence(
         observation.camera,
         observation.query.flatten(0, 1),
-        log_normaliser,
+        log_mean,
         mask_logit.clamp(-bound, bound),
         chance,
+        distribution.points,
     )
 
 
@@ -90,7 +93,7 @@ def point_log_likelihood(shown: Int[Tensor, "pose pixel"], evidence: Evidence, k
     pixel = torch.arange(shown.shape[1]).expand_as(shown)[shown >= 0]
     point = shown[shown >= 0]
     match = (evidence.query[pixel] * keys[point]).sum(-1)
-    return match - evidence.log_normaliser[pixel] + math.log(len(keys))
+    return match - evidence.log_mean[pixel]
 
 
 def _sum_by_pose(values: Tensor, shown: Int[Tensor, "pose pixel"]) -> Float[Tensor, "pose"]:
@@ -135,8 +138,8 @@ def published_scores(
         shown = visible_points(evidence.camera, rotation, translation, surface)
         covered = silhouettes(shown, evidence.camera).float()
         mask = (covered @ (log_in - log_out) + log_out.sum()) / len(log_in) / math.log(2)
-        log_p = point_log_likelihood(shown, evidence, surface.keys).clamp(min=-30) - math.log(len(surface.keys))
+        log_p = point_log_likelihood(shown, evidence, surface.keys).clamp(min=-30) - math.log(evidence.points)
         hits = (shown >= 0).sum(-1)
-        coordinates = _sum_by_pose(log_p, shown) / hits.clamp(min=1) / math.log(len(surface.keys))
+        coordinates = _sum_by_pose(log_p, shown) / hits.clamp(min=1) / math.log(evidence.points)
         scores.append(torch.where(hits > 0, mask + coordinates, -torch.inf))
     return torch.cat(scores) if scores else torch.zeros(0)

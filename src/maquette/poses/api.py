@@ -214,7 +214,7 @@ def _camera(known: KnownObject, camera: Camera | Lens | Path | str | None) -> Ph
             raise InputError(f"what took the photo? {known.name} knows no camera of its own; give `camera`")
         return known.camera
     if isinstance(camera, Camera):
-        lens = Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
+        lens = Lens.of_pinhole(camera)
         return PhotoSource(lens, camera, "`camera`")
     lens = camera if isinstance(camera, Lens) else read_camera(Path(camera))
     return PhotoSource(lens, undistorted_camera(lens), "`camera`" if isinstance(camera, Lens) else str(camera))

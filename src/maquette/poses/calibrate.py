@@ -7,6 +7,8 @@ import numpy as np
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
 from maquette.data.workspace import Workspace, begin_stage, hash_of
+from maquette.estimator.model import weights_file
+from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import Matrix4, apply
 from maquette.matching.confidence import BY_HAND, Calibration, fit_calibration, left_out_probabilities, reliability
 from maquette.poses.find import Finder, candidates, witnesses
@@ -20,7 +22,7 @@ def learn_confidence(workspace: Workspace, finder: Finder, request: RehearsalCon
 
     Raises InputError where the object has no colours to be rendered with.
     """
-    networks = workspace.estimator / "networks.safetensors"
+    networks = weights_file(workspace.estimator)
     inputs = {"networks": networks, "features": workspace.features, "asset": workspace.asset / "asset.json"}
     stage = begin_stage(workspace.confidence, request, inputs, overwrite=True)
     if stage.complete:
@@ -43,7 +45,7 @@ def known_confidence(workspace: Workspace) -> Calibration:
     path = workspace.confidence / "confidence.json"
     if path.exists():
         calibration = read_record(path, Calibration)
-        if calibration.made_for == hash_of(workspace.estimator / "networks.safetensors"):
+        if calibration.made_for == hash_of(weights_file(workspace.estimator)):
             return calibration
         say("poses: the confidences were fitted to another estimator; they are as set by hand (fit: --rehearse)")
     else:
@@ -73,5 +75,5 @@ def mean_distance(a: Matrix4, b: Matrix4, finder: Finder) -> float:
     """Mean distance of the mesh's vertices between two poses, under the best of the object's symmetries (ADD)."""
     vertices = finder.renderer.mesh.vertices.double().numpy()[::7]
     there = apply(b, vertices)
-    turned = (apply(a @ symmetry, vertices) for symmetry in (np.eye(4), *finder.symmetries))
+    turned = (apply(a @ symmetry, vertices) for symmetry in symmetry_set(finder.symmetries, finder.axes, 0.1))
     return min(float(np.linalg.norm(here - there, axis=-1).mean()) for here in turned)

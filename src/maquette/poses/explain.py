@@ -25,6 +25,7 @@ from maquette.geometry.transforms import Matrix4, rigid
 from maquette.matching.distribution import Observation, Surface, distribute
 from maquette.matching.estimate import propose
 from maquette.matching.scoring import gather_evidence, likelihood_scores
+from maquette.poses.ensemble import observe
 from maquette.poses.find import Finder
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import Rendering, render_view, silhouette_box
@@ -117,13 +118,7 @@ def _look(
     surface: Surface,
     window: tuple[float, float, float],
 ) -> _Look:
-    queries = estimator.encode(torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None])
-    observation = Observation(
-        crop_camera(found.camera, window, estimator.output_size),
-        queries.mask_logit[0].float(),
-        queries.query[0].float().contiguous(),
-        queries.visible_logit[0].float(),
-    )
+    observation = observe(photo, found.camera, window, estimator, finder.settings.rotations)
     pixels = crop_photo(photo, window, SIDE).transpose(1, 2, 0)
     shown = np.ascontiguousarray((255 * pixels).round().clip(0, 255).astype(np.uint8))
     camera = crop_camera(found.camera, window, SIDE)

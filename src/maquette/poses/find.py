@@ -5,7 +5,6 @@ scorer and refiner decides between them. Where nobody says where the object is, 
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
 from maquette.data.progress import Stopwatch
@@ -13,17 +12,18 @@ from maquette.data.records import PoseEstimate
 from maquette.estimator.crops import crop_camera, crop_photo, crop_window
 from maquette.estimator.model import Estimator
 from maquette.geometry.camera import Camera
+from maquette.geometry.symmetry_set import Axis
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.appearance import Picture
 from maquette.matching.certainty import scatter
 from maquette.matching.confidence import BY_HAND, Calibration, Witnesses
-from maquette.matching.distribution import Observation, Surface
+from maquette.matching.distribution import Surface
 from maquette.matching.estimate import EstimateSettings, Given, Hypothesis, estimate, judge_given
 from maquette.matching.keypoints import find_keypoints
 from maquette.matching.landmarks import Landmarks
 from maquette.matching.local import LocalPose, LocalSettings, local_poses, support
 from maquette.poses.boxes import Box, clip_box
-from maquette.poses.ensemble import encode_turned
+from maquette.poses.ensemble import observe
 from maquette.poses.scan import ScanSettings, Sighting, box_iou, scan_photo
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import silhouette_box
@@ -59,7 +59,7 @@ class Finder:
 
     `estimator` and `surface` belong together; `calibration` turns what was seen into confidences; `symmetries` move
     the object onto itself (obj_from_obj, without the identity). Lengths in metres where `metric`, else in the
-    asset's unit.
+    asset's unit. About each of `axes` the object may be turned at will.
     """
 
     renderer: MeshRenderer
@@ -72,6 +72,7 @@ class Finder:
     search: SearchSettings = SearchSettings()
     calibration: Calibration = BY_HAND
     symmetries: tuple[Matrix4, ...] = ()
+    axes: tuple[Axis, ...] = ()
 
     @property
     def crop_scale(self) -> float:
@@ -146,7 +147,7 @@ def candidates(
         ):
             break
         if not _explained(sighting, found, camera, finder):
-            best = look_in(photo, camera, sighting.box, [], finder, rng)
+            best = find_in_box(photo, camera, sighting.box, finder, rng)
             found += [(sighting.box, best)] if best is not None else []
     return found
 
@@ -167,7 +168,8 @@ def look_in(
     """The best pose that a crop around a box shows, local features' poses among the candidates."""
     inliers = support(local, camera, finder.diameter, finder.search.features)
     spread = scatter(local, camera, finder.diameter)
-    given = Given(tuple(pose.cam_from_obj for pose in local), inliers, spread, finder.symmetries)
+    poses = tuple(pose.cam_from_obj for pose in local)
+    given = Given(poses, inliers, spread, finder.symmetries, finder.calibration)
     window = crop_window(box, finder.crop_scale)
     if local:
         alone = _best_in(window, photo, camera, given, replace(finder, estimator=None, surface=None), rng)
@@ -197,24 +199,11 @@ def _best_in(
     picture = Picture(pixels, crop_camera(camera, window, PICTURE))
     estimator = finder.estimator
     if estimator is None or finder.surface is None:
-        return _surest(judge_given(given, finder.renderer, picture), finder)
-    crop = torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None]
-    queries = encode_turned(estimator, crop, finder.settings.rotations)
-    observation = Observation(
-        crop_camera(camera, window, estimator.output_size),
-        queries.mask_logit[0].float(),
-        queries.query[0].float().contiguous(),
-        queries.visible_logit[0].float(),
-    )
-    return _surest(
-        estimate(observation, finder.surface, finder.renderer, rng, finder.settings, picture, given), finder
-    )
-
-
-def _surest(found: list[Hypothesis], finder: Finder) -> Hypothesis | None:
-    """The hypothesis most probably right, with that probability."""
-    judged = [replace(one, confidence=finder.calibration.probability(witnesses(one))) for one in found]
-    return max(judged, key=lambda one: one.confidence, default=None)
+        found = judge_given(given, finder.renderer, picture)
+    else:
+        observation = observe(photo, camera, window, estimator, finder.settings.rotations)
+        found = estimate(observation, finder.surface, finder.renderer, rng, finder.settings, picture, given)
+    return max(found, key=lambda one: one.confidence, default=None)
 
 
 def _certain(found: list[tuple[Box, Hypothesis]], camera: Camera, finder: Finder) -> int:

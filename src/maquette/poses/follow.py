@@ -10,7 +10,7 @@ searched   everything that a single photo gets, in the whole frame.
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -25,11 +25,12 @@ from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4, rotation_angle
 from maquette.matching.appearance import Picture, align_appearance
 from maquette.matching.carry import Carried, Glimpse, carry
-from maquette.matching.distribution import Observation, Surface, distribute
-from maquette.matching.estimate import EstimateSettings, Hypothesis, judge, refine
+from maquette.matching.distribution import distribute
+from maquette.matching.estimate import Given, Hypothesis, judge, refine
 from maquette.matching.refine import make_landscape
 from maquette.matching.scoring import gather_evidence, likelihood_scores
 from maquette.poses.boxes import Box, clip_box
+from maquette.poses.ensemble import observe
 from maquette.poses.find import Finder, find_in_box, search_photo
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import silhouette_box
@@ -137,13 +138,7 @@ def hold_by_network(
     if estimator is None or surface is None:
         return None
     window = crop_window(box, finder.crop_scale)
-    queries = estimator.encode(torch.as_tensor(crop_photo(frame, window, estimator.crop_size))[None])
-    observation = Observation(
-        crop_camera(camera, window, estimator.output_size),
-        queries.mask_logit[0].float().cpu(),
-        queries.query[0].float().contiguous().cpu(),
-        queries.visible_logit[0].float().cpu(),
-    )
+    observation = observe(frame, camera, window, estimator)
     generator, thorough = torch.Generator().manual_seed(0), finder.settings
     with torch.inference_mode():
         # Nothing is drawn from it, so it need not be sharpened: that is half of its time.
@@ -155,11 +150,12 @@ def hold_by_network(
         shifts = torch.as_tensor(np.stack([start[:3, 3] for start in starts]), dtype=torch.float32)
         best = starts[int(likelihood_scores(turns, shifts, evidence, surface).argmax())]
         landscape = make_landscape(observation, distribution, evidence)
-        quick = EstimateSettings(points=settings.moved, rounds=settings.rounds)
+        quick = replace(thorough, points=settings.moved, rounds=settings.rounds)
         pose = refine(best[:3, :3], best[:3, 3], landscape, surface, finder.renderer, quick)
         laid = hold_by_colours(frame, pose, camera, finder, settings)
         pose, agreement = (laid.cam_from_obj, laid.agreement) if laid is not None else (pose, None)
-        judged = judge(pose, observation, evidence, surface, finder.renderer, agreement=agreement)
+        given = Given(calibration=finder.calibration)
+        judged = judge(pose, observation, evidence, surface, finder.renderer, given, agreement)
     return Held(pose, judged.confidence, agreement, "network", "network")
 
 
@@ -204,13 +200,6 @@ def apart(a: Matrix4, b: Matrix4, diameter: float) -> bool:
     return bool(turned or np.linalg.norm(a[:3, 3] - b[:3, 3]) > 0.1 * diameter)
 
 
-def thinned(surface: Surface, count: int) -> Surface:
-    """About `count` of the surface's points, as evenly spread as all of them are."""
-    step = max(1, len(surface.keys) // count)
-    points, normals, keys = (part[::step].contiguous().cpu() for part in _parts(surface))
-    return Surface(points, normals, keys, surface.diameter)
-
-
 def colours_confidence(agreement: float) -> float:
     """0..1 for a pose that nothing but colours speaks for. (Right poses were measured at 0.6 and more, wrong ones
     below 0.2.)
@@ -220,10 +209,6 @@ def colours_confidence(agreement: float) -> float:
 
 def _held(found: Hypothesis, by: Step) -> Held:
     return Held(found.cam_from_obj, found.confidence, found.agreement, by, found.source, found.inliers)
-
-
-def _parts(surface: Surface) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return surface.points_obj, surface.normals_obj, surface.keys
 
 
 def _picture(frame: Frame, box: Box, camera: Camera, settings: TrackSettings) -> Picture:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from scipy.spatial import ConvexHull, KDTree
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import as_masked, load_capture, load_ignored
 from maquette.data.checkpoints import load_tensors, save_tensors
 from maquette.data.errors import InputError
 from maquette.data.images import read_mask, read_photo, resize_area
@@ -82,12 +82,14 @@ def learn_features(
     if not has_asset:
         workspace.require("masks", "masks.json")
     inputs = {"cameras": workspace.cameras / "cameras.json", "points": workspace.cameras / "points.safetensors"}
-    inputs |= {"asset": workspace.asset} if has_asset else {"masks": workspace.masks / "coarse"}
+    records = workspace.masks / "masks.json"
+    inputs |= {"asset": workspace.asset} if has_asset else {"masks": workspace.masks / "coarse", "records": records}
+    inputs |= {"ignored": workspace.ignored} if workspace.ignored.exists() else {}
     stage = begin_stage(workspace.features, request, inputs, overwrite=True) if keep else None
     if stage is not None and stage.complete:
         return read_features(workspace.features)
     watch = Stopwatch()
-    capture = load_capture(workspace)
+    capture = as_masked(workspace, load_capture(workspace))
     learnt = _on_mesh(workspace, capture, request) if has_asset else _on_points(workspace, capture, request)
     if stage is not None:
         _write(stage.partial, learnt, len(capture.learnt))
@@ -232,7 +234,8 @@ def _mask(workspace: Workspace, view: View) -> Bool[np.ndarray, "height width"]:
         # The coarse mask knows what stands before the object; its own edge is not to be trusted to the pixel.
         known = cv2.dilate(read_mask(coarse).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
         sized &= resize_area(known, view.camera.width, view.camera.height) > 0.5
-    return sized
+    ignored = load_ignored(workspace, view)
+    return sized if ignored is None else sized & ~ignored
 
 
 def _joined(parts: list[Landmarks], most: int) -> Landmarks:

@@ -97,5 +97,4 @@ def find_camera(workspace: Workspace, capture: Capture | None, camera: Path | No
             f"the photos {workspace.root} was made from have different cameras; say with --camera FILE what took "
             "these photos"
         )
-    params = (shared.fx, shared.fy, shared.cx, shared.cy)
-    return PhotoSource(Lens("PINHOLE", shared.width, shared.height, params), shared, "the capture")
+    return PhotoSource(Lens.of_pinhole(shared), shared, "the capture")

@@ -74,10 +74,10 @@ def scan_photo(
         for sighting in blobs(queries, keys, expected):
             outlined.append(_placed(sighting, 2 / zoom, 0.0, 0.0, photo))
     best = suppressed(found, settings.looked_at) + suppressed(outlined, settings.looked_at // 2)
-    for width in (settings.looked_at, count + 2):
+    for width in (settings.looked_at, count):
         looked = _look_closer(photo, best, estimator, keys)
         best = suppressed([sighting for sighting in looked if sighting.score >= settings.least], width)
-    return best[:count]
+    return best
 
 
 def heat(

@@ -1,6 +1,7 @@
 """What a workspace has to find its object with: a trained network, local features, or both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from maquette.data.errors import InputError
@@ -8,7 +9,7 @@ from maquette.data.jsonio import read_json, read_record
 from maquette.data.progress import say
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
-from maquette.estimator.model import load_estimator
+from maquette.estimator.model import load_estimator, weights_file
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.distribution import Surface
 from maquette.matching.estimate import EstimateSettings
@@ -26,6 +27,17 @@ class Sources:
 
     network: bool
     features: LearntFeatures | None
+
+    def files(self, workspace: Workspace) -> dict[str, Path]:
+        """What of a workspace poses rest on, for `begin_stage`."""
+        found = {"features": workspace.features} if self.features is not None else {}
+        if not self.network:
+            return found
+        found |= {"estimator": workspace.estimator}
+        weights, fitted = weights_file(workspace.estimator), workspace.confidence / "confidence.json"
+        # A network of several objects keeps its weights elsewhere.
+        found |= {} if weights.parent == workspace.estimator else {"networks": weights}
+        return found | ({"confidence": fitted} if fitted.exists() else {})
 
 
 def choose_sources(workspace: Workspace, network: Switch, local: Switch) -> Sources:
@@ -69,7 +81,9 @@ def load_finder(
     landmarks = features.landmarks if features else None
     record = workspace.asset / "asset.json"
     ours = record.exists() and not (sources.network and learns_foreign_mesh(workspace))
-    same = read_record(record, Asset).symmetries_discrete if ours else ()
+    asset = read_record(record, Asset) if ours else None
+    same = asset.symmetries_discrete if asset else ()
+    axes = asset.symmetries_continuous if asset else ()
     if sources.network:
         estimator = load_estimator(workspace)
         surface = Surface(estimator.points, estimator.normals, estimator.keys, estimator.diameter)
@@ -85,13 +99,13 @@ def load_finder(
             search,
             known_confidence(workspace),
             same,
+            axes,
         )
     assert features is not None
     mesh = features.hull if features.hull is not None else load_mesh(workspace.asset / "mesh.ply")
     diameter = features.landmarks.diameter
-    return Finder(
-        MeshRenderer(mesh), diameter, features.metric, None, None, landmarks, settings, search, symmetries=same
-    )
+    known = Finder(MeshRenderer(mesh), diameter, features.metric, None, None, landmarks, settings, search)
+    return replace(known, symmetries=same, axes=axes)
 
 
 def object_frame(workspace: Workspace, sources: Sources) -> Matrix4 | None:

@@ -1,7 +1,7 @@
 """The stage `poses`: photos, a camera and boxes in; the object's pose in every photo out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,14 +20,14 @@ from maquette.estimator.objects import with_network
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.boxes import Box, boxes_of_masks, clip_box, read_boxes
-from maquette.poses.calibrate import learn_confidence
+from maquette.poses.calibrate import DEFAULT, learn_confidence
 from maquette.poses.depth import check_metric, depth_beside, lift_to_depth
 from maquette.poses.explain import check_explained, photos_to_explain, write_explanation
 from maquette.poses.find import SearchSettings, find_objects
 from maquette.poses.known import Knowledge, Placement, know
 from maquette.poses.overlay import draw_estimates
 from maquette.poses.photos import PhotoSource, find_camera, find_photos
-from maquette.poses.sources import Sources, Switch, choose_sources, load_finder, object_frame
+from maquette.poses.sources import Sources, Switch, choose_sources, learns_foreign_mesh, load_finder, object_frame
 from maquette.poses.surroundings import replace_surroundings, silhouette
 from maquette.render.mesh import Mesh, MeshRenderer
 from maquette.render.views import silhouette_box
@@ -109,7 +109,9 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     photos = find_photos(request.photos, request.frames)
     sources = choose_sources(workspace, request.network, request.local)
     if request.rehearse and sources.network:
-        learn_confidence(workspace, load_finder(workspace, sources, request.settings, request.search))
+        # Where the network learnt a foreign mesh, the capture's own poses are in another frame.
+        rehearsal = replace(DEFAULT, real=0) if learns_foreign_mesh(workspace) else DEFAULT
+        learn_confidence(workspace, load_finder(workspace, sources, request.settings, request.search), rehearsal)
     stage = begin_stage(workspace.poses(request.name), request, _inputs(workspace, request, sources), overwrite)
     if stage.complete:
         say(f"poses: complete in {stage.final}")
@@ -166,10 +168,7 @@ def _check(request: PosesConfig) -> None:
 
 def _inputs(workspace: Workspace, request: PosesConfig, sources: Sources) -> dict[str, Path]:
     inputs = {"photos": request.photos, "cameras": workspace.cameras / "cameras.json"}
-    inputs |= {"estimator": workspace.estimator} if sources.network else {}
-    inputs |= {"features": workspace.features} if sources.features is not None else {}
-    fitted = workspace.confidence / "confidence.json"
-    inputs |= {"confidence": fitted} if fitted.exists() else {}
+    inputs |= sources.files(workspace)
     inputs |= {"camera": request.camera} if request.camera else {}
     inputs |= {"boxes": request.boxes} if request.boxes else {}
     inputs |= {"given_masks": request.masks} if request.masks else {}

@@ -189,8 +189,7 @@ def _check(request: TrackConfig) -> None:
 
 def _inputs(workspace: Workspace, request: TrackConfig, sources: Sources) -> dict[str, Path]:
     inputs = {"video": request.video, "cameras": workspace.cameras / "cameras.json"}
-    inputs |= {"estimator": workspace.estimator} if sources.network else {}
-    inputs |= {"features": workspace.features} if sources.features is not None else {}
+    inputs |= sources.files(workspace)
     inputs |= {"camera": request.camera} if request.camera else {}
     return inputs
 

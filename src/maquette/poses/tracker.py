@@ -23,7 +23,6 @@ from maquette.poses.follow import (
     look_in_box,
     outline,
     search_frame,
-    thinned,
 )
 
 State = Literal["found", "followed", "lost"]
@@ -194,7 +193,7 @@ class ObjectTracker:
 
 def _quicker(finder: Finder, settings: TrackSettings) -> Finder:
     """The same object, looked for in a hurry: fewer surface points, fewer hypotheses."""
-    surface = None if finder.surface is None else thinned(finder.surface, settings.points)
+    surface = None if finder.surface is None else finder.surface.thinned(settings.points)
     full = finder.settings
     hurried = replace(
         full,

@@ -67,10 +67,13 @@ def _learn_one(
     capture = make_capture(job.folder / "captures" / _name(obj_id), data, obj_id, split)
     workspace = Workspace(job.folder / "objects" / _name(obj_id))
     job.learn(workspace, _stages(capture, job.request), "estimator", job.overwrite)
+    own: Found = {}
     for kind, asked in _searches(capture, obj_id, job.request).items():
         estimate_poses(workspace, asked, job.overwrite)
-        found.setdefault(kind, []).extend(results_of(workspace, data, obj_id, asked.name))
+        own[kind] = results_of(workspace, data, obj_id, asked.name)
     scores = score(workspace, ScoresConfig(points=job.request.points, seed=job.request.seed)).scores
+    for kind, results in own.items():
+        found.setdefault(kind, []).extend(results)
     return scores.figures, scores.notes
 
 

@@ -10,13 +10,13 @@ from maquette.data.formats.bop_dataset import BopDataset
 from maquette.data.formats.bop_models import BopModel
 from maquette.data.formats.bop_scene import BopView
 from maquette.data.formats.given import read_depth
+from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import similarity
 from maquette.render.mesh import Mesh, load_mesh
 from maquette.scores.bop19 import localisation
 from maquette.scores.bop24 import detection
 from maquette.scores.instances import Estimate, GroupErrors, Instance, Photo, evaluate
 from maquette.scores.model import Model, prepare
-from maquette.scores.symmetric import symmetry_set
 
 Figures = dict[str, float | int]
 Tested = Mapping[int, set[int]]

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from maquette.cameras.undistort import undistort_photo
-from maquette.data.captures import load_capture
+from maquette.data.captures import as_masked, load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats import colmap, llff, nerfpp, nerfstudio, neus
 from maquette.data.formats.given import GivenCapture, GivenPhoto, MaskFile
@@ -67,7 +67,7 @@ def _prepare(workspace: Workspace, request: ExportConfig) -> tuple[Callable[[Pat
     if request.format == "onnx":
         estimator = load_estimator(workspace)
         return lambda to: export_onnx(estimator, to), "the query network"
-    capture = load_capture(workspace)
+    capture = as_masked(workspace, load_capture(workspace))
     writer = WRITERS[request.format]
     return lambda to: writer(workspace, capture, request, to), f"{len(capture.learnt)} photos"
 
@@ -124,7 +124,7 @@ def _write_llff(workspace: Workspace, capture: Capture, request: ExportConfig, t
     views, bounds = [], []
     for view in capture.learnt:
         camera = centred(view.camera)
-        lens = Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
+        lens = Lens.of_pinhole(camera)
         views.append((lens, view.cam_from_world))
         (to / "images").mkdir(exist_ok=True)
         photo = undistort_photo(read_photo(workspace.photo(view.name)), lens_of_view(view), camera)

@@ -34,5 +34,4 @@ def copy_photo(workspace: Workspace, view: View, folder: Path, stem: str) -> Pat
 
 def lens_of_view(view: View) -> Lens:
     """The pinhole of an undistorted photo as a lens."""
-    camera = view.camera
-    return Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
+    return Lens.of_pinhole(view.camera)

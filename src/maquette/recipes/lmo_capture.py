@@ -127,12 +127,12 @@ def make_capture(folder: Path, data: BopDataset, obj_id: int, split: Split) -> L
         mask = crop(window, 0, 0, seen.camera.width, seen.camera.height) > 0
         write_image(folder / "mask" / f"{seen.photo.stem}.png", mask)
         if (outline := box_of(mask)) is not None:
-            outlines.append((_lens(seen.camera), seen.instance.cam_from_obj, outline))
+            outlines.append((Lens.of_pinhole(seen.camera), seen.instance.cam_from_obj, outline))
     for seen in tests:
         shutil.copy(seen.photo, folder / "test" / "photos")
     camera = learnt[0].camera
     _write_keyframes(folder / FILE_NAME, camera, learnt, sphere_of_boxes(outlines))
-    write_camera(folder / "test" / "camera.json", _lens(camera))
+    write_camera(folder / "test" / "camera.json", Lens.of_pinhole(camera))
     mesh = trimesh.load(data.mesh_file(obj_id), force="mesh", process=False)
     mesh.apply_scale(MM)
     mesh.export(folder / "mesh.ply")
@@ -184,10 +184,6 @@ def with_whole_times(results: Sequence[BopResult]) -> list[BopResult]:
         of_photo = parts.setdefault((r.scene_id, r.im_id), {})
         of_photo[r.obj_id] = max(of_photo.get(r.obj_id, 0.0), r.seconds)
     return [replace(r, seconds=sum(parts[r.scene_id, r.im_id].values())) for r in results]
-
-
-def _lens(camera: Camera) -> Lens:
-    return Lens("PINHOLE", camera.width, camera.height, (camera.fx, camera.fy, camera.cx, camera.cy))
 
 
 def _write_keyframes(path: Path, camera: Camera, learnt: list[Sighting], sphere: Sphere | None) -> None:

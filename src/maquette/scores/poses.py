@@ -3,7 +3,7 @@
 The estimate is rigid in our unit of length; the truth has its own frame, reached by the similarity
 `truth_from_obj` of scale s. A point y of the truth's object then lies, by the estimate, at
 s (cam_from_obj truth_from_obj^-1 y) in the camera, in the truth's unit: rigid again.
-ADD and ADD-S: Hinterstoisser et al. 2012. Nothing here knows of symmetries except ADD-S.
+ADD and ADD-S: Hinterstoisser et al. 2012. ADD alone knows of no symmetry.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from scipy.spatial import KDTree
 
 from maquette.geometry.transforms import Matrix4, inverse, rotation_angle, scale_of
 from maquette.scores.vertex import add, adi
+
+IDENTITY = np.eye(4)[None]
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,25 @@ def cam_from_truth(cam_from_obj: Matrix4, truth_from_obj: Matrix4) -> Matrix4:
 
 
 def pose_error(
-    estimated: Matrix4, true: Matrix4, vertices: Float[np.ndarray, "vertex 3"], diameter: float
+    estimated: Matrix4,
+    true: Matrix4,
+    vertices: Float[np.ndarray, "vertex 3"],
+    diameter: float,
+    symmetries: Float[np.ndarray, "symmetry 4 4"] = IDENTITY,
 ) -> PoseError:
-    """Both transforms are rigid, cam_from_truth-object; vertices and diameter in the same unit."""
+    """Both transforms are rigid, cam_from_truth-object; vertices and diameter in the same unit.
+
+    Rotation and translation are those to the nearest, by its rotation, of the true poses that `symmetries` (truth's
+    object onto itself) make.
+    """
+    equals = true @ symmetries
+    cosines = np.einsum("ij,sij->s", estimated[:3, :3], equals[:, :3, :3])
+    nearest = equals[cosines.argmax()]
     return PoseError(
         add(estimated, true, vertices) / diameter,
         adi(estimated, true, vertices, KDTree(vertices)) / diameter,
-        rotation_error_deg(estimated, true),
-        float(np.linalg.norm(estimated[:3, 3] - true[:3, 3])) / diameter,
+        rotation_error_deg(estimated, nearest),
+        float(np.linalg.norm(estimated[:3, 3] - nearest[:3, 3])) / diameter,
     )
 
 

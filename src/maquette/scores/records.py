@@ -38,8 +38,6 @@ FIGURES = (
     "count",
 )
 """In this order; `seconds_<stage>` follow. A figure whose truth is unknown is left out."""
-BENCH_FIGURES = ("ar_vsd", "ap_pose", "ap_mssd", "ap_mspd", "seconds_per_photo")
-"""What only data sets with a sensor's depth, or with several objects a photo, have beside them."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Errors that forgive an object its own symmetries: MSSD and MSPD, and the set of symmetries they range over.
+"""Errors that forgive an object its own symmetries: MSSD and MSPD.
 
 | symbol | meaning |
 |---|---|
@@ -17,41 +17,10 @@ import numpy as np
 from jaxtyping import Float
 
 from maquette.geometry.camera import Camera
-from maquette.geometry.transforms import Matrix4, rigid
-
-Vector = tuple[float, float, float]
+from maquette.geometry.transforms import Matrix4
 
 SOME = 200
 """About so many vertices tell which symmetries can be the best."""
-
-
-def symmetry_set(
-    discrete: tuple[Matrix4, ...] = (),
-    continuous: tuple[tuple[Vector, Vector], ...] = (),
-    step: float = 0.01,
-) -> Float[np.ndarray, "symmetry 4 4"]:
-    """All symmetries as transforms: the identity and the discrete ones, each with every step of every axis.
-
-    `continuous` are (direction, a point on the axis). The steps are so small that no vertex moves further than
-    `step` of the diameter from one to the next: ceil(pi / step) of them, 315 as in BOP.
-    """
-    turns = [rigid(rotation_about(axis, angle), np.zeros(3)) for axis, _ in continuous for angle in _angles(step)]
-    through = [np.array(point) for _, point in continuous for _ in _angles(step)]
-    for turn, point in zip(turns, through, strict=True):
-        turn[:3, 3] = point - turn[:3, :3] @ point
-    return np.stack([turn @ flip for flip in (np.eye(4), *discrete) for turn in (turns or [np.eye(4)])])
-
-
-def _angles(step: float) -> Float[np.ndarray, "angle"]:
-    count = int(np.ceil(np.pi / step))
-    return 2 * np.pi / count * np.arange(count)
-
-
-def rotation_about(axis: Vector, angle: float) -> Float[np.ndarray, "3 3"]:
-    """The rotation by `angle` (radians, right-handed) about a direction of any length (Rodrigues)."""
-    x, y, z = np.array(axis) / np.linalg.norm(axis)
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
 def mssd(

@@ -11,12 +11,12 @@ from maquette.data.jsonio import from_plain, read_json
 from maquette.data.records import Asset, Capture, PoseEstimate, Truth, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.align import robust_umeyama
+from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import Matrix4, apply, inverse, scale_of
 from maquette.render.mesh import load_mesh
 from maquette.scores.known_cameras import metric_centres
 from maquette.scores.poses import PoseError, cam_from_truth, pose_error, rotation_error_deg, summarise
 from maquette.scores.records import ScoresConfig, TargetScore
-from maquette.scores.symmetric import symmetry_set
 from maquette.scores.truth import (
     Alignment,
     ObjectTruth,
@@ -223,7 +223,7 @@ def score_poses(
             errors.append(PoseError(np.inf, np.inf, angle, np.inf))
             scored.append(TargetScore(target.photo, True, rotation_deg=angle))
             continue
-        error = pose_error(estimated, target.cam_from_truth, truth.vertices, truth.diameter)
+        error = pose_error(estimated, target.cam_from_truth, truth.vertices, truth.diameter, truth.symmetries)
         errors.append(error)
         scored.append(replace(TargetScore(target.photo, True), **vars(error)))
     figures: dict[str, float | int] = dict(vars(summarise(errors)))

@@ -13,9 +13,9 @@ from maquette.data.errors import InputError
 from maquette.data.records import View
 from maquette.geometry.align import robust_umeyama
 from maquette.geometry.camera import Camera
+from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import Matrix4, apply, centre_of, inverse, scale_of, similarity
 from maquette.render.mesh import Mesh
-from maquette.scores.symmetric import symmetry_set
 
 
 @dataclass(frozen=True)

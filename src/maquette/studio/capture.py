@@ -1,6 +1,7 @@
 """A whole capture: photos of an object to learn from, test photos elsewhere, photos without it, and all truth."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import trimesh
 
 from maquette.data.captures import save_truth
 from maquette.data.errors import InputError
-from maquette.data.images import write_image
+from maquette.data.images import write_depth, write_image
 from maquette.data.jsonio import write_json
 from maquette.data.progress import track
 from maquette.data.records import TruePose, Truth, View
@@ -19,11 +20,12 @@ from maquette.studio.config import StudioConfig
 from maquette.studio.elsewhere import empty_photo, hidden_photo
 from maquette.studio.objects import Thing, make_object
 from maquette.studio.paint import with_vertex_colours
-from maquette.studio.photograph import Sensor, auto_exposure, develop
+from maquette.studio.photograph import Sensor, auto_exposure, develop, sense_depth
 from maquette.studio.setting import OBJECT, arrange, gather
 from maquette.studio.viewpoints import rings
 
 IN_SIGHT = np.radians(14)
+UPRIGHT = ((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
 
 
 def make_capture(folder: Path, config: StudioConfig, seed: int) -> None:
@@ -43,18 +45,21 @@ def write_capture(folder: Path, config: StudioConfig, seed: int) -> None:
     """Make a capture in a folder that holds none.
 
     photos/ and masks/ (what is visible of the object), truth.json and mesh.ply (obj frame, metres, vertex colours),
-    test/photos/ and test/camera.json, without/photos/. The same config and seed give the same capture.
+    test/photos/, test/depth/ (16 bits, millimetres) and test/camera.json, without/photos/. The same config and seed
+    give the same capture.
     """
     config.check()
-    of_object, of_room, of_photos, of_test_room, of_tests = np.random.default_rng(seed).spawn(5)
+    of_object, of_room, of_photos, of_test_room, of_tests, of_depth = np.random.default_rng(seed).spawn(6)
     thing = make_object(config.object, config.scan, of_object, 0.00125 / np.sqrt(config.detail))
-    for name in ("photos", "masks", "test/photos", "without/photos"):
+    for name in ("photos", "masks", "test/photos", "test/depth", "without/photos"):
         (folder / name).mkdir(parents=True)
     mesh = with_vertex_colours(thing.mesh)
     _save_ply(folder / "mesh.ply", mesh)
     views, world_from_obj = _take_photos(folder, config, thing, of_room, of_photos)
-    tests = _take_tests(folder, config, thing, of_test_room, of_tests)
-    save_truth(folder, Truth(True, tuple(views), world_from_obj, "mesh.ply", mesh.diameter, tuple(tests)))
+    tests = _take_tests(folder, config, thing, of_test_room, of_tests, of_depth)
+    axes = (UPRIGHT,) if thing.turned else ()
+    truth = Truth(True, tuple(views), world_from_obj, "mesh.ply", mesh.diameter, tuple(tests))
+    save_truth(folder, replace(truth, symmetries_continuous=axes))
 
 
 def _take_photos(
@@ -80,8 +85,9 @@ def _take_photos(
 
 
 def _take_tests(
-    folder: Path, config: StudioConfig, thing: Thing, of_room: np.random.Generator, of_photos: np.random.Generator
-) -> list[TruePose]:
+    folder: Path, config: StudioConfig, thing: Thing,
+    of_room: np.random.Generator, of_photos: np.random.Generator, of_depth: np.random.Generator,
+) -> list[TruePose]:  # fmt: skip
     """Test photos in another room and their true poses; then photos of that room without the object."""
     camera = config.test_camera
     params = [camera.fx, camera.fy, camera.cx, camera.cy]
@@ -97,8 +103,11 @@ def _take_tests(
         setting = arrange(props, of_room, (0.01, 0.12), lamp_side=config.lamp_side)
         for index in range(edges[layout], edges[layout + 1]):
             name = f"{index:04d}.jpg"
-            photo, truth = hidden_photo(name, setting, camera, config.hidden, thing.extent, config.noise, of_photos)
+            photo, taken, truth = hidden_photo(
+                name, setting, camera, config.hidden, thing.extent, config.noise, of_photos
+            )
             write_image(folder / "test" / "photos" / name, photo, config.quality)
+            write_depth(folder / "test" / "depth" / f"{index:04d}.png", sense_depth(taken.depth, of_depth))
             tests.append(truth)
     if config.without_photos:
         setting = arrange(props, of_room, (0.01, 0.15), lamp_side=config.lamp_side, with_object=False)

@@ -24,8 +24,9 @@ def hidden_photo(
     extent: float,
     noise: float,
     rng: np.random.Generator,
-) -> tuple[Photo, TruePose]:
-    """A photo in which at most the share `hidden` of the object, `extent` metres large, is behind other things.
+) -> tuple[Photo, Exposed, TruePose]:
+    """A photo in which at most the share `hidden` of the object, `extent` metres large, is behind other things; the
+    light and depth it was developed from; its truth.
 
     The truth's box is the tight box of the whole silhouette, hidden parts included; all of it lies in the photo.
     """
@@ -39,7 +40,7 @@ def hidden_photo(
         visible, box = float(seen.sum() / max(whole.sum(), 1)), box_of(whole)
         if visible >= 1 - hidden and box is not None and _inside(box, camera):
             truth = TruePose(name, camera, view @ setting.world_from_obj, box, visible)
-            return developed(taken, noise, rng), truth
+            return developed(taken, noise, rng), taken, truth
     raise InputError(f"no view shows at least {1 - hidden:.0%} of the object: raise --hidden or use another seed")
 
 

@@ -25,10 +25,13 @@ Corner = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Thing:
-    """A textured mesh and how strongly it shines (0 = matt, 0.3 = glazed)."""
+    """A textured mesh and how strongly it shines (0 = matt, 0.3 = glazed); `turned`: it looks the same however it
+    is turned about the z axis.
+    """
 
     mesh: Mesh
     gloss: float
+    turned: bool = False
 
     @property
     def radius(self) -> float:
@@ -135,7 +138,8 @@ def can(rng: np.random.Generator, spacing: float, size: float = 1.0) -> Thing:
     side = Print(bands(colours), "around", outer)
     low = Print(rings(colours), "z", lambda centres, normals: normals[:, 2] < 0)
     prints = [side, low, Print(rings(palette(rng, 5, (0.0, 0.2), (0.4, 0.9))), "z", everywhere)]
-    return _made(solid, (-0.044, -0.044, -0.067), (0.044, 0.044, 0.067), prints, rng, spacing, 0.25, size)
+    made = _made(solid, (-0.044, -0.044, -0.067), (0.044, 0.044, 0.067), prints, rng, spacing, 0.25, size)
+    return replace(made, turned=True)
 
 
 def thin(rng: np.random.Generator, spacing: float, size: float = 1.0) -> Thing:

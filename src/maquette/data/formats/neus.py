@@ -78,7 +78,7 @@ def read_neus(path: Path, sizes: list[tuple[int, int]]) -> tuple[list[NeusView],
         raise arrays["scale_mat_0"].error(
             "is not a scale and a shift: expected s 0 0 x; 0 s 0 y; 0 0 s z with s > 0"
         )
-    sphere = Sphere((float(scale[0, 3]), float(scale[1, 3]), float(scale[2, 3])), radius)
+    sphere = Sphere.at(scale[:3, 3], radius)
     return [_view(i, arrays[f"world_mat_{i}"], size) for i, size in enumerate(sizes)], sphere
 
 

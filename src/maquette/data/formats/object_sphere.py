@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool
 
+from maquette.geometry import boxes
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4
@@ -33,8 +34,5 @@ def sphere_of_boxes(
 
 def box_of(mask: Bool[np.ndarray, "height width"]) -> tuple[float, float, float, float] | None:
     """x, y, width, height of a mask's pixels; None for an empty one."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return None
-    x, y = int(columns[0]), int(rows[0])
-    return float(x), float(y), float(columns[-1] - x + 1), float(rows[-1] - y + 1)
+    box = boxes.box_of(mask)
+    return None if box is None else (box[0], box[1], box[2] - box[0], box[3] - box[1])

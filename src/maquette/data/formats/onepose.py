@@ -111,7 +111,7 @@ def _sphere(folder: Path) -> Sphere | None:
     centre = corners.mean(0)
     radius = float(np.linalg.norm(corners - centre, axis=-1).max())
     check_object_size(value, 2 * radius, "metres", 1.0)
-    return Sphere((float(centre[0]), float(centre[1]), float(centre[2])), radius)
+    return Sphere.at(centre, radius)
 
 
 def _numbers(row: Value, least: int) -> Float[np.ndarray, "n"]:

@@ -1,0 +1,39 @@
+"""All symmetries of an object as transforms: what BOP calls discrete, times steps of what it calls continuous."""
+
+import numpy as np
+from jaxtyping import Float
+
+from maquette.geometry.transforms import Matrix4, rigid
+
+Vector = tuple[float, float, float]
+Axis = tuple[Vector, Vector]
+"""A direction of any length and a point on it; the object looks the same after any turn about it."""
+
+
+def symmetry_set(
+    discrete: tuple[Matrix4, ...] = (),
+    continuous: tuple[Axis, ...] = (),
+    step: float = 0.01,
+) -> Float[np.ndarray, "symmetry 4 4"]:
+    """All symmetries as transforms: the identity and the discrete ones, each with every step of every axis.
+
+    The steps are so small that no vertex moves further than
+    `step` of the diameter from one to the next: ceil(pi / step) of them, 315 as in BOP.
+    """
+    turns = [rigid(rotation_about(axis, angle), np.zeros(3)) for axis, _ in continuous for angle in _angles(step)]
+    through = [np.array(point) for _, point in continuous for _ in _angles(step)]
+    for turn, point in zip(turns, through, strict=True):
+        turn[:3, 3] = point - turn[:3, :3] @ point
+    return np.stack([turn @ flip for flip in (np.eye(4), *discrete) for turn in (turns or [np.eye(4)])])
+
+
+def _angles(step: float) -> Float[np.ndarray, "angle"]:
+    count = int(np.ceil(np.pi / step))
+    return 2 * np.pi / count * np.arange(count)
+
+
+def rotation_about(axis: Vector, angle: float) -> Float[np.ndarray, "3 3"]:
+    """The rotation by `angle` (radians, right-handed) about a direction of any length (Rodrigues)."""
+    x, y, z = np.array(axis) / np.linalg.norm(axis)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
