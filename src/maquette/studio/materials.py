@@ -1,8 +1,8 @@
 """What an object is made of: its print, one plain colour, a polish, or glass.
 
-Glass is honest in its silhouette and cheap in its light. With n the normal and d the ray that meets the surface, the
-surface itself is seen by F = F0 + (1 - F0) (1 - |n.d|)^5 (Schlick 1994; F0 is far above glass's 0.04: it is tinted),
-and by 1 - F what is behind, at the place to which the pixel is bent by BEND of the object's size along n. Light that
+Glass is honest in its silhouette and cheap in its light. With n the normal and d the ray that meets the surface,
+the surface itself is seen by F = F0 + (1 - F0) (1 - |n.d|)^5 (Schlick 1994; F0 is far above glass's 0.04: it is
+tinted), and by 1 - F what is behind, where the pixel is bent to: by BEND of the object's size against n. Light that
 bends twice, caustics and brighter shadows are left out.
 """
 
@@ -38,7 +38,7 @@ def in_material(thing: Thing, material: MaterialName) -> Thing:
 
 
 def in_one_colour(mesh: Mesh) -> Mesh:
-    """The mesh in the mean of its vertices' colours, or of its texture where it has one; mid-grey without either."""
+    """The mesh in the mean colour of its texture, or of its vertices where it has none."""
     if mesh.texture is not None:
         # The gaps between the texture's pieces are black; they are no colour of the mesh.
         used = mesh.texture[mesh.texture.sum(-1) > 0]
@@ -66,8 +66,8 @@ def through_glass(
     rows, columns = torch.nonzero(glass, as_tuple=True)
     size = float(max(np.ptp(rows.numpy()), np.ptp(columns.numpy())) + 1)
     bent = torch.stack([columns, rows], -1) - BEND * size * normals_cam[:, :2]
-    at = bent.float().numpy().reshape(-1, 1, 2)
-    seen = cv2.remap(behind.numpy(), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    x, y = bent.float().numpy().T
+    seen = cv2.remap(behind.numpy(), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     mixed = light.clone()
     mixed[glass] = own * light[glass] + (1 - own) * torch.as_tensor(seen.reshape(-1, 3))
     return mixed
