@@ -43,7 +43,6 @@ from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
 
 DOCS = Path(__file__).parents[1] / "docs"
-POINTS = 20_000
 OF_POSES = ("ad_recall_10", "recall_5deg_5pct", "median_rotation_deg", "median_translation_diameter")
 
 
@@ -83,11 +82,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs that there are in one folder, whether asked for or not: earlier ones lend to later ones."""
+    """All runs that there are in one folder, whether asked for or not: earlier ones lend to later ones.
+
+    `points` are drawn on each surface to score it.
+    """
 
     folder: Path
     usual: Recipe
     runs: tuple[Run, ...]
+    points: int = 20_000
 
     def maker(self, run: Run, stage: str) -> Run:
         """The first run that does the same for the same seed, up to and with a stage."""
@@ -112,7 +115,7 @@ def plan_of(asked: Asked, folder: Path, seeds: Sequence[int]) -> Plan:
         for name, variant in table.variants.items()
         if not variant.missing
     ]
-    return Plan(folder, base(asked.sizes, real), tuple(runs))
+    return Plan(folder, base(asked.sizes, real), tuple(runs), asked.sizes.points)
 
 
 def complete(plan: Plan, run: Run, stage: str) -> Trials:
@@ -153,19 +156,21 @@ def figures_of(plan: Plan, run: Run) -> dict[str, float]:
             return finite_or_not(known["figures"])
         raise InputError(f"{workspace.root} was made by another recipe: choose another --to, or remove it")
     trials = complete(plan, run, "estimator")
-    figures = pose_and_score(workspace, trials) | {"coarse_iou": given_to_fields(workspace, run.recipe)}
+    figures = pose_and_score(workspace, trials, plan.points) | {
+        "coarse_iou": given_to_fields(workspace, run.recipe)
+    }
     write_json(written, {"recipe": asked, "figures": figures})
     return figures
 
 
-def pose_and_score(workspace: Workspace, trials: Trials) -> dict[str, float]:
+def pose_and_score(workspace: Workspace, trials: Trials, points: int) -> dict[str, float]:
     """Poses by the network alone, and by both sources (figures that begin with both_); masks and surface once."""
     asked = PosesConfig(trials.photos, camera=trials.camera, box_from=trials.box_from, overlays=False)
     estimate_poses(workspace, replace(asked, name="network", local="off"))
     estimate_poses(workspace, replace(asked, name="both"))
 
     def scored(name: str) -> dict[str, float | int]:
-        request = ScoresConfig(name=name, poses=name, truth=trials.truth, diameter=trials.diameter, points=POINTS)
+        request = ScoresConfig(name=name, poses=name, truth=trials.truth, diameter=trials.diameter, points=points)
         return score(workspace, request).scores.figures
 
     both = scored("both")

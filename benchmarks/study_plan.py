@@ -56,6 +56,8 @@ class Sizes:
     """Steps of the estimator."""
     batch: int = 32
     """Crops a step."""
+    points: int = 20_000
+    """Points drawn on each surface to score it."""
     weights: Path | None = None
     """ImageNet weights of a SqueezeNet (.npz), for the row `dino-like` of the study of masks."""
 

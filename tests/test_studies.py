@@ -1,4 +1,4 @@
-"""The studies: what runs share, one tiny run and those it lends to, rows that fail, tables, plots and their page."""
+"""The studies: what runs share, one tiny run and those it lends to, rows that fail, tables, plots, their page."""
 
 import json
 import math
@@ -19,6 +19,7 @@ from maquette.asset.stage import AssetConfig
 from maquette.data.captures import load_capture, load_truth
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
+from maquette.estimator.occluders import Occlusion
 from maquette.fields.presets import preset
 from maquette.masks.config import MasksConfig
 from maquette.studio.config import StudioConfig
@@ -39,9 +40,10 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     cheap = replace(
         usual, masks=MasksConfig(source="given"), fields=trained(preset("hashgrid", "neus"), MICRO)
     ).with_seed(3)
-    calm = replace(cheap, estimator=replace(cheap.estimator, pictures=10))
+    bare = replace(cheap.estimator, pictures=3, occlusion=Occlusion(sprites=0))
+    cheap, calm = (replace(cheap, estimator=replace(bare, rate=rate)) for rate in (2e-3, 1e-3))
     runs = (Run("a/first-3", 3, cheap), Run("b/calm-3", 3, calm), Run("b/first-3", 3, cheap))
-    return Plan(folder, usual, runs)
+    return Plan(folder, usual, runs, points=500)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +179,8 @@ def test_a_plot_has_both_curves_where_rows_are_numbers_on_an_axis() -> None:
 
 
 def test_the_page_has_tables_where_there_are_some_and_commands_where_there_are_none(tmp_path: Path) -> None:
-    rows = (Row("0.2", "small", 0, {"recall_5deg_5pct": 0.25}, "", 0.2), Row("0.8", "large", 0, {"recall_5deg_5pct": 1.0}, "", 0.8))  # fmt: skip
+    sizes = (("0.2", "small", 0.25), ("0.8", "large", 1.0))
+    rows = tuple(Row(x, what, 0, {"recall_5deg_5pct": recall}, "", float(x)) for x, what, recall in sizes)
     runs, docs = tmp_path / "runs", tmp_path / "docs"
     runs.mkdir()
     write_outcome(outcome(rows, "size"), runs)
