@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import studies
-from studies import Asked, Plan, Run, check, command, figures_of, plan_of, run_study
+from studies import Asked, Plan, Run, check, command, complete, figures_of, plan_of, run_study
 from study_docs import write_docs
 from study_plan import RealScene, Sizes, base, trained
 from study_plan import studies as tables_of
@@ -33,7 +33,7 @@ MICRO = Sizes(
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """Three runs: two that share all but the estimator, and one more of the first."""
+    """Three runs: two that share all but asset and estimator, and the first once more."""
     folder = tmp_path_factory.mktemp("studies")
     usual = base(MICRO)
     # One surface that starts as a ball: the cheapest fields that have a mesh.
@@ -41,14 +41,15 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
         usual, masks=MasksConfig(source="given"), fields=trained(preset("hashgrid", "neus"), MICRO)
     ).with_seed(3)
     bare = replace(cheap.estimator, pictures=3, occlusion=Occlusion(sprites=0))
-    cheap, calm = (replace(cheap, estimator=replace(bare, rate=rate)) for rate in (2e-3, 1e-3))
-    runs = (Run("a/first-3", 3, cheap), Run("b/calm-3", 3, calm), Run("b/first-3", 3, cheap))
+    cheap = replace(cheap, estimator=bare)
+    coarse = replace(cheap, asset=replace(cheap.asset, resolution=24))
+    runs = (Run("a/first-3", 3, cheap), Run("b/coarse-3", 3, coarse), Run("b/first-3", 3, cheap))
     return Plan(folder, usual, runs, points=500)
 
 
 @pytest.fixture(scope="module")
-def figures(plan: Plan) -> list[dict[str, float]]:
-    return [figures_of(plan, run) for run in plan.runs]
+def figures(plan: Plan) -> dict[str, float]:
+    return figures_of(plan, plan.runs[0])
 
 
 def outcome(rows: tuple[Row, ...], axis: str = "") -> Outcome:
@@ -77,7 +78,7 @@ def test_captures_of_different_scenes_have_different_names() -> None:
     assert {"usual", "photos-10", "fill-0.8", "material-glass"} <= names
 
 
-def test_cameras_of_a_studios_scene_are_its_truth(plan: Plan, figures: list[dict[str, float]]) -> None:
+def test_cameras_of_a_studios_scene_are_its_truth(plan: Plan, figures: dict[str, float]) -> None:
     scene = plan.scene(plan.runs[0])
     capture, truth = load_capture(scene), load_truth(scene.root / "studio")
     assert truth is not None and capture.metric and len(capture.views) == MICRO.photos
@@ -86,35 +87,33 @@ def test_cameras_of_a_studios_scene_are_its_truth(plan: Plan, figures: list[dict
         np.testing.assert_allclose(list(vars(view.camera).values()), list(vars(true.camera).values()), atol=1e-9)
 
 
-def test_a_run_has_its_figures_by_network_and_by_both_sources(figures: list[dict[str, float]]) -> None:
-    for found in figures:
-        assert {"recall_5deg_5pct", "both_recall_5deg_5pct", "mask_iou", "chamfer_diameter"} <= set(found)
-        assert found["count"] == MICRO.test_photos and found["coarse_iou"] == 1.0
+def test_a_run_has_its_figures_by_network_and_by_both_sources(figures: dict[str, float]) -> None:
+    assert {"recall_5deg_5pct", "both_recall_5deg_5pct", "mask_iou", "chamfer_diameter"} <= set(figures)
+    assert figures["count"] == MICRO.test_photos and figures["coarse_iou"] == 1.0
 
 
-def test_what_runs_have_in_common_is_lent_and_the_rest_is_their_own(
-    plan: Plan, figures: list[dict[str, float]]
-) -> None:
-    first, calm, again = (plan.folder / run.name for run in plan.runs)
-    for stage in ("capture", "cameras", "masks", "fields", "asset"):
-        assert (calm / stage).is_symlink() and (calm / stage).resolve() == (first / stage).resolve()
-    assert not (calm / "estimator").is_symlink() and not (first / "fields").is_symlink()
+def test_what_runs_have_in_common_is_lent_and_the_rest_is_their_own(plan: Plan, figures: dict[str, float]) -> None:
+    complete(plan, plan.runs[1], "asset")
+    first, coarse, again = (plan.folder / run.name for run in plan.runs)
+    for stage in ("capture", "cameras", "masks", "fields"):
+        assert (coarse / stage).is_symlink() and (coarse / stage).resolve() == (first / stage).resolve()
+    assert not (coarse / "asset").is_symlink() and not (first / "fields").is_symlink()
+    assert figures_of(plan, plan.runs[2]) == figures
     assert again.is_symlink() and again.resolve() == first.resolve()
-    assert figures[2] == figures[0]
 
 
 def test_a_complete_run_is_skipped_and_one_of_another_recipe_is_refused(
-    plan: Plan, figures: list[dict[str, float]]
+    plan: Plan, figures: dict[str, float]
 ) -> None:
-    run = plan.runs[1]
+    run = plan.runs[0]
     folder = plan.folder / run.name
     (folder / "estimator").rename(folder / "away")
-    assert figures_of(plan, run) == figures[1]
+    assert figures_of(plan, run) == figures
     assert not (folder / "estimator").exists()
     (folder / "away").rename(folder / "estimator")
     other = replace(run, recipe=replace(run.recipe, asset=AssetConfig(resolution=64)))
     with pytest.raises(InputError, match="made by another recipe: choose another --to, or remove it"):
-        figures_of(replace(plan, runs=(plan.runs[0], other)), other)
+        figures_of(replace(plan, runs=(other,)), other)
 
 
 def test_a_row_that_fails_is_a_line_with_its_reason(tmp_path: Path) -> None:
