@@ -201,7 +201,7 @@ def run_study(asked: Asked, study: StudyName, folder: Path) -> Outcome:
             if run is not None:
                 say(f"== {run.name}")
                 got = attempt(run.name, partial(_work, plan, run))
-                made = replace(made, figures=dict(got.figures), failure=got.failure)
+                made = replace(made, figures=dict(got.figures), failure=_anywhere(got.failure, asked, folder))
             outcome = replace(outcome, rows=(*outcome.rows, made))
             write_outcome(outcome, folder)
     return outcome
@@ -230,6 +230,15 @@ def versions() -> dict[str, str]:
     """What made a table, its machine included."""
     machine = f"{platform.machine()} with {os.cpu_count()} cores"
     return {"maquette": maquette.__version__, "torch": str(torch.__version__), "on": machine}
+
+
+def _anywhere(reason: str, asked: Asked, folder: Path) -> str:
+    """A reason without the places of this machine, as tables are read elsewhere."""
+    named = {asked.capture: f"DATA/{asked.capture.name}"} if asked.capture else {}
+    for place, name in (named | {folder: "studies"}).items():
+        for absolute in (place.absolute(), place.resolve()):
+            reason = reason.replace(str(absolute), name)
+    return reason
 
 
 def _told(sizes: Sizes) -> dict[str, object]:

@@ -47,7 +47,7 @@ class Sizes:
     mlp_rays: int = 64
     """Rays a step of these: 512 as published."""
     mlp_pixels: int = 128
-    """Size of the object sphere in photos that these learn from, and that are rendered of them."""
+    """Size of the object sphere in the photos that these learn from."""
     resolution: int = 256
     """Cells a side of the mesh's grid; half of it for the paper's networks."""
     texture: int = 1024
@@ -134,7 +134,7 @@ def base(sizes: Sizes, real: RealScene | None = None) -> Recipe:
         real or studio,
         MasksConfig(),
         trained(FieldsConfig(), sizes),
-        AssetConfig(resolution=sizes.resolution, texture_size=sizes.texture),
+        AssetConfig(resolution=sizes.resolution, texture_size=sizes.texture, views=0),
         estimator,
     )
 
@@ -204,7 +204,7 @@ def _field(ours: Recipe, sizes: Sizes) -> Study:
     mlp = replace(
         ours,
         fields=replace(paper, steps=steps, rays=rays, object_pixels=sizes.mlp_pixels, diagnosis="off"),
-        asset=replace(ours.asset, resolution=max(16, sizes.resolution // 2), views=1),
+        asset=replace(ours.asset, resolution=max(16, sizes.resolution // 2)),
     )
     many = f"{sizes.fields_steps} steps of {sizes.fields_rays} rays"
     few = f"{steps:,} steps of {rays} rays, where {paper.steps:,} of {paper.rays} are published: far from trained"

@@ -121,10 +121,10 @@ def test_a_row_that_fails_is_a_line_with_its_reason(tmp_path: Path) -> None:
     asked = Asked(to=tmp_path, seeds=(0,), capture=tmp_path / "toy", holdout=4, sizes=MICRO)
     told = run_study(replace(asked, variants=("10", "25")), "photos", tmp_path)
     assert [row.failure for row in told.rows] == [
-        f"{tmp_path / 'toy'} has 6 photos to learn from, fewer than {most}" for most in (10, 25)
+        f"DATA/toy has 6 photos to learn from, fewer than {most}" for most in (10, 25)
     ]
     written = (tmp_path / "photos.md").read_text()
-    assert "| 10 | 10 photos | 0 of 1 |" in written and f"- 25, seed 0: {tmp_path / 'toy'} has 6 photos" in written
+    assert "| 10 | 10 photos | 0 of 1 |" in written and "- 25, seed 0: DATA/toy has 6 photos" in written
     told = run_study(replace(asked, variants=("dino-like",)), "masks", tmp_path)
     assert "needs --weights" in told.rows[0].failure
     with pytest.raises(InputError, match="masks has no variant 'dino'; there are found, dino-like, given"):
