@@ -32,10 +32,11 @@ def coarse_iou(scene: Workspace) -> float:
 
 
 def cell(values: Sequence[float]) -> str:
-    """Mean and deviation; `inf` where one of the values is."""
+    """Mean and, of several, deviation; `inf` where one of the values is."""
     if not values:
         return "-"
     if not np.isfinite(values).all():
         return "inf"
     digits = 0 if max(values) >= 100 else 1 if max(values) >= 5 else 4
-    return f"{np.mean(values):.{digits}f} +- {np.std(values):.{digits}f}"
+    mean = f"{np.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} +- {np.std(values):.{digits}f}"

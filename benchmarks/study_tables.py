@@ -84,10 +84,17 @@ def section(outcome: Outcome, picture: str | None) -> list[str]:
     lines = ["```", outcome.command, "```", "", f"On {outcome.on}.", "", *table(outcome.rows)]
     if picture is not None:
         lines += ["", f"![{outcome.title}]({picture})"]
-    failed = [f"- {row.variant}, seed {row.seed}: {row.failure}" for row in outcome.rows if row.failure]
+    failed = _failures(outcome.rows)
     lines += ["", "No result:", "", *failed] if failed else []
     made = ", ".join(f"{name} {version}" for name, version in outcome.versions.items())
     return [*lines, "", f"Made with {made}."]
+
+
+def _failures(rows: Sequence[Row]) -> list[str]:
+    """A line for each variant and reason, with its seeds."""
+    reasons = dict.fromkeys((row.variant, row.failure) for row in rows if row.failure)
+    seeds = {why: [str(row.seed) for row in rows if (row.variant, row.failure) == why] for why in reasons}
+    return [f"- {variant}, seed {', '.join(seeds[variant, reason])}: {reason}" for variant, reason in reasons]
 
 
 def table(rows: Sequence[Row]) -> list[str]:

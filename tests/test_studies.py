@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import studies
-from studies import Asked, Plan, Run, check, command, complete, figures_of, plan_of, run_study
+from studies import Asked, check, command, run_study
 from study_docs import write_docs
 from study_plan import RealScene, Sizes, base, trained
 from study_plan import studies as tables_of
+from study_runs import Plan, Run, complete, figures_of, plan_of
 from study_scenes import prepare, scene_name
 from study_tables import CURVES, Outcome, Row, plot, read_outcome, table, write_outcome
 
@@ -19,6 +19,7 @@ from maquette.asset.stage import AssetConfig
 from maquette.data.captures import load_capture, load_truth
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
+from maquette.data.workspace import Workspace
 from maquette.estimator.occluders import Occlusion
 from maquette.fields.presets import preset
 from maquette.masks.config import MasksConfig
@@ -57,7 +58,7 @@ def outcome(rows: tuple[Row, ...], axis: str = "") -> Outcome:
 
 
 def test_every_row_of_the_same_recipe_is_made_by_the_first_of_them() -> None:
-    plan = plan_of(Asked(sizes=Sizes(weights=Path("w.npz"))), Path("studies"), (0, 1))
+    plan = plan_of(Sizes(weights=Path("w.npz")), None, Path("studies"), (0, 1))
     by_name = {run.name: run for run in plan.runs}
     usual = ("photos/50", "size/0.42", "field/hash-grid", "occlusion/ours", "material/printed", "downstream/ours")
     for seed in (0, 1):
@@ -71,7 +72,7 @@ def test_every_row_of_the_same_recipe_is_made_by_the_first_of_them() -> None:
 
 
 def test_captures_of_different_scenes_have_different_names() -> None:
-    runs = plan_of(Asked(), Path("studies"), (0,)).runs
+    runs = plan_of(Sizes(), None, Path("studies"), (0,)).runs
     usual = base(Sizes()).cameras
     names = {scene_name(run.recipe.cameras, usual) for run in runs}
     assert len(names) == len({run.recipe.cameras for run in runs})
@@ -125,17 +126,31 @@ def test_a_row_that_fails_is_a_line_with_its_reason(tmp_path: Path) -> None:
     ]
     written = (tmp_path / "photos.md").read_text()
     assert "| 10 | 10 photos | 0 of 1 |" in written and "- 25, seed 0: DATA/toy has 6 photos" in written
-    told = run_study(replace(asked, variants=("dino-like",)), "masks", tmp_path)
-    assert "needs --weights" in told.rows[0].failure
+    run_study(replace(asked, variants=("dino-like",), seeds=(0, 2)), "masks", tmp_path)
+    assert "- dino-like, seed 0, 2: needs --weights FILE" in (tmp_path / "masks.md").read_text()
     with pytest.raises(InputError, match="masks has no variant 'dino'; there are found, dino-like, given"):
         run_study(replace(asked, variants=("dino",)), "masks", tmp_path)
+
+
+def test_a_table_grows_row_by_row_in_its_order_and_refuses_other_sizes(tmp_path: Path) -> None:
+    make_toy_capture(tmp_path / "toy", photos=8, tests=0)
+    asked = Asked(to=tmp_path, seeds=(1,), capture=tmp_path / "toy", holdout=4, sizes=MICRO)
+    for variants, seeds in ((("50",), (1,)), (("10",), (1, 0))):
+        told = run_study(replace(asked, variants=variants, seeds=seeds), "photos", tmp_path)
+    assert [(row.variant, row.seed) for row in told.rows] == [("10", 0), ("10", 1), ("50", 1)]
+    assert read_outcome(tmp_path / "photos.json") == told
+    assert "--seeds 0 1 --variants 10 50 --capture DATA/toy" in told.command
+    with pytest.raises(
+        InputError, match=r"photos\.json is of other runs: steps was 2 and is now 3\. Choose another"
+    ):
+        run_study(replace(asked, sizes=replace(MICRO, steps=3)), "photos", tmp_path)
 
 
 def test_of_a_real_capture_the_held_out_photos_are_posed_and_the_others_thinned(tmp_path: Path) -> None:
     make_toy_capture(tmp_path / "toy", photos=12, tests=0)
     trials = prepare(RealScene(tmp_path / "toy", 4, most=6), tmp_path / "scene", 0)
     assert [path.name for path in sorted(trials.photos.iterdir())] == ["000.png", "004.png", "008.png"]
-    capture = load_capture(studies.Workspace(tmp_path / "scene"))
+    capture = load_capture(Workspace(tmp_path / "scene"))
     assert [view.name for view in capture.learnt] == [f"{index:03d}.png" for index in (1, 2, 5, 6, 9, 10)]
     lens, camera = read_camera(trials.camera), capture.views[0].camera
     np.testing.assert_allclose(lens.params, [camera.fx, camera.fy, camera.cx, camera.cy])
@@ -185,7 +200,7 @@ def test_the_page_has_tables_where_there_are_some_and_commands_where_there_are_n
     write_outcome(outcome(rows, "size"), runs)
     known = tables_of(Sizes())
     page = write_docs([runs], docs, known, {name: f"python {name}" for name in known}).read_text()
-    assert "| 0.2 | small | 1 of 1 | 0.2500 +- 0.0000 |" in page and "![How large](images/study_size.png)" in page
+    assert "| 0.2 | small | 1 of 1 | 0.2500 |" in page and "![How large](images/study_size.png)" in page
     assert (docs / "images" / "study_size.png").stat().st_size < 30_000
     assert "No table yet. This makes it:\n\n```\npython photos\n```" in page and "python size" not in page
     assert all(f"## {study.title}" in page for study in known.values())
