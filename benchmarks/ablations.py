@@ -9,17 +9,14 @@ and deviation over scenes and seeds and the paper's figures beside, is printed a
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
+from runs import cell, coarse_iou, lend
 
 from maquette.asset.stage import AssetConfig
 from maquette.asset.stage import run as make_asset
-from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
-from maquette.data.images import read_mask
 from maquette.data.progress import say
 from maquette.data.workspace import Workspace
 from maquette.fields.config import Baseline, FieldsConfig
@@ -27,7 +24,6 @@ from maquette.fields.interface import KindName
 from maquette.fields.presets import NONE, preset
 from maquette.fields.stage import run as train_fields
 from maquette.recipes.bench_variants import variants as strategies
-from maquette.scores.masks import iou, mask_of_weight
 from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
 
@@ -105,31 +101,11 @@ def run_one(
     """The figures of one run, made or found complete; `changes` are options of the fields for all variants."""
     if variant.config is None:
         return {"mask_iou": coarse_iou(scene)}
-    workspace = linked(scene, folder)
+    workspace = lend(scene, folder, ("capture", "cameras", "masks"))
     config = replace(variant.config, seed=seed, **changes)  # type: ignore[arg-type]
     train_fields(workspace, config)
     make_asset(workspace, asset)
     return dict(score(workspace, ScoresConfig()).scores.figures)
-
-
-def linked(scene: Workspace, folder: Path) -> Workspace:
-    """A workspace whose cameras, masks and capture are the scene's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stage in ("capture", "cameras", "masks"):
-        source, link = (scene.root / stage).resolve(), folder / stage
-        if source.exists() and not link.exists():
-            link.symlink_to(source)
-    return Workspace(folder)
-
-
-def coarse_iou(scene: Workspace) -> float:
-    """Mean IoU of learnt photos' coarse masks with the given ones, at their size; other photos have none."""
-    found = []
-    for view in load_capture(scene).learnt:
-        if scene.given_mask(view.name).exists():
-            truth, coarse = read_mask(scene.given_mask(view.name)), read_mask(scene.coarse_mask(view.name))
-            found.append(iou(mask_of_weight(coarse.astype(np.float32), *truth.shape[::-1]), truth))
-    return float(np.mean(found)) if found else float("nan")
 
 
 def table(results: dict[str, list[dict[str, float]]], known: dict[str, Variant]) -> str:
@@ -139,7 +115,7 @@ def table(results: dict[str, list[dict[str, float]]], known: dict[str, Variant])
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, runs in results.items():
-        cells = [_cell([run[key] for run in runs if key in run]) for key in FIGURES]
+        cells = [cell([run[key] for run in runs if key in run]) for key in FIGURES]
         row = [name, known[name].what, str(len(runs)), cells[0], known[name].paper, *cells[1:]]
         lines.append(f"| {' | '.join(row)} |")
     notes = [
@@ -149,13 +125,6 @@ def table(results: dict[str, list[dict[str, float]]], known: dict[str, Variant])
         "`coarse` is scored on learnt photos, everything else on held-out ones where there are any.",
     ]
     return "\n".join([*lines, *notes]) + "\n"
-
-
-def _cell(values: Sequence[float]) -> str:
-    if not values:
-        return "-"
-    digits = 0 if max(values) >= 100 else 1 if max(values) >= 5 else 4
-    return f"{np.mean(values):.{digits}f} +- {np.std(values):.{digits}f}"
 
 
 def main() -> None:

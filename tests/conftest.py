@@ -1,10 +1,14 @@
 """Shared by all tests: where the real photos are, and small fixed seeds."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# Benchmarks are scripts that import each other by their bare names.
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 
 @pytest.fixture

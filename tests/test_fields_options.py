@@ -227,6 +227,21 @@ def test_a_labelled_density_has_a_surface_where_it_stops_light_and_is_the_object
             assert inside.all() if dense and object_ else not inside.any()
 
 
+def test_the_surface_of_a_thin_density_is_where_half_of_it_is_left() -> None:
+    field = DecomposedField(SHAPES, 0, head="semantic")
+    assert field.head is not None
+    last = field.background.trunk[-1]  # type: ignore[attr-defined]
+    points = torch.rand(400, 3, generator=_generator()) - 0.5
+    with torch.no_grad():
+        field.head.out.weight.zero_()
+        field.head.out.bias.copy_(torch.tensor([0.0, 1.0]))
+        last.weight.zero_()
+        # Densities of about 9 and 1.2: one is an object, though light goes a long way in it, the other is fog.
+        for raw, solid in ((2.0, True), (0.3, False)):
+            last.bias.fill_(raw)
+            assert (field.distance(points) < 0).all() == solid
+
+
 def _history(count: int, foreground: float, mask: float = 0.2, psnr: float = 25.0) -> list[Row]:
     return [Row(25 * k, psnr, foreground, mask, 0.8) for k in range(count)]
 

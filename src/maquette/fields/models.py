@@ -159,6 +159,10 @@ class Background(nn.Module):
         return F.softplus(raw * 5.0 - 1.0)
 
 
+PROBES = 4096
+LEVELS = (2.1, 22.2)
+"""Densities that stop half the light within a third and within 1/32 of the sphere's radius."""
+
 Networks = Callable[[FieldShapes, torch.Generator], tuple[ForegroundNetwork, BackgroundNetwork]]
 NETWORKS: dict[KindName, Networks] = {
     "hashgrid": lambda shapes, rng: (Foreground(shapes, rng), Background(shapes, rng)),
@@ -200,13 +204,23 @@ class DecomposedField(nn.Module):
     def distance(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """What the object's mesh is the zero level of.
 
-        With a head: the density's level at which 1/32 stops half the light, where the head says object.
+        With a head: a level of the density, where the head says object. It is half of what the object's places have
+        (their ninth decile), as a short training leaves all of it thin, but stays within LEVELS.
         """
         if self.head is None:
             return self.foreground.sdf(points)
+        probes = 2 * torch.rand(PROBES, 3, generator=torch.Generator().manual_seed(0)).to(points) - 1
+        known = self._density_of_object(probes[probes.norm(dim=-1) < 1])
+        known = known[known > 0]
+        level = float(0.5 * known.quantile(0.9)) if len(known) else 0.0
+        share = self._density_of_object(points) / min(max(level, LEVELS[0]), LEVELS[1])
+        return 0.02 * (1 - share).clamp(-1, 1)
+
+    def _density_of_object(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
+        """The density where the head says object, else 0."""
+        assert self.head is not None
         own = self.head.own(self.head(self.background.features(points)))
-        share = self.background.density_contracted(contract(points)) / (32 * 0.69)
-        return 0.02 * (1 - torch.where(own, share, 0.0)).clamp(-1, 1)
+        return torch.where(own, self.background.density_contracted(contract(points)), 0.0)
 
     def density_contracted(self, contracted: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """The background's density at contracted points; that of a second distance is its logistic's.

@@ -18,6 +18,7 @@ from maquette.geometry.transforms import Matrix4
 from maquette.render.mesh import Mesh
 from maquette.studio.config import StudioConfig
 from maquette.studio.elsewhere import empty_photo, hidden_photo
+from maquette.studio.materials import in_material
 from maquette.studio.objects import Thing, make_object
 from maquette.studio.paint import with_vertex_colours
 from maquette.studio.photograph import Sensor, auto_exposure, develop, sense_depth
@@ -51,6 +52,7 @@ def write_capture(folder: Path, config: StudioConfig, seed: int) -> None:
     config.check()
     of_object, of_room, of_photos, of_test_room, of_tests, of_depth = np.random.default_rng(seed).spawn(6)
     thing = make_object(config.object, config.scan, of_object, 0.00125 / np.sqrt(config.detail))
+    thing = in_material(thing, config.material)
     for name in ("photos", "masks", "test/photos", "test/depth", "without/photos"):
         (folder / name).mkdir(parents=True)
     mesh = with_vertex_colours(thing.mesh)

@@ -7,6 +7,7 @@ import numpy as np
 
 from maquette.data.errors import InputError
 from maquette.geometry.camera import Camera
+from maquette.studio.materials import MaterialName
 from maquette.studio.objects import ObjectName
 
 
@@ -18,6 +19,8 @@ class StudioConfig:
     """The object; `scan` takes the mesh of --scan."""
     scan: Path | None = None
     """A textured mesh in metres, z up (.obj, .ply, .glb)."""
+    material: MaterialName = "printed"
+    """printed: as it is. plain: in one colour, matt. shiny: polished. glass: polished, and what is behind shows."""
     photos: int = 48
     """Photos to learn from."""
     width: int = 960

@@ -26,12 +26,13 @@ Corner = tuple[float, float, float]
 @dataclass(frozen=True)
 class Thing:
     """A textured mesh and how strongly it shines (0 = matt, 0.3 = glazed); `turned`: it looks the same however it
-    is turned about the z axis.
+    is turned about the z axis; `clear`: what is behind it shows.
     """
 
     mesh: Mesh
     gloss: float
     turned: bool = False
+    clear: bool = False
 
     @property
     def radius(self) -> float:

@@ -1,7 +1,7 @@
 """Things put in their places: one mesh to cast rays at, one texture sheet, and which face belongs to whom."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from maquette.geometry.transforms import Matrix4
 from maquette.kernels.raycast import RayCaster
-from maquette.kernels.shade import Pyramid
+from maquette.kernels.shade import Look, Pyramid
 from maquette.render.mesh import Mesh
 from maquette.studio.atlas import make_pyramid
 from maquette.studio.objects import Thing
@@ -96,6 +96,14 @@ def only(scene: Scene, owner: int) -> RayCaster:
     faces = scene.caster.faces[scene.owner == owner]
     used, compact = torch.unique(faces, return_inverse=True)
     return RayCaster(scene.caster.vertices[used], compact)
+
+
+def without(scene: Scene, look: Look, owner: int) -> tuple[Scene, Look]:
+    """The scene and its look with one placed thing taken out; its shadows stay."""
+    keep = scene.owner != owner
+    corners = {name: getattr(scene, name)[keep] for name in ("texels", "density", "gloss")}
+    caster = RayCaster(scene.caster.vertices, scene.caster.faces[keep])
+    return replace(scene, caster=caster, owner=scene.owner[keep], **corners), replace(look, **corners)
 
 
 def _image(mesh: Mesh):

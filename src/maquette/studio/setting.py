@@ -1,6 +1,6 @@
 """A setting: the object on a table among clutter, lit, ready for photos."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from maquette.kernels.raycast import RayCaster
 from maquette.kernels.shade import Look
 from maquette.render.views import camera_rays
 from maquette.studio.light import bake
+from maquette.studio.materials import through_glass
 from maquette.studio.objects import Thing
 from maquette.studio.photograph import Exposed, expose, whole_silhouette
 from maquette.studio.room import make_clutter, make_lighting, make_room, on_table, scatter
-from maquette.studio.scene import Scene, Stock, assemble, make_stock, only
+from maquette.studio.scene import Scene, Stock, assemble, make_stock, only, without
 
 OBJECT = 0
 
@@ -30,15 +31,32 @@ class Props:
 
 @dataclass(frozen=True)
 class Setting:
-    """A lit arrangement. Where it has the object, that is the scene's owner 0; `alone` casts rays at it only."""
+    """A lit arrangement. Where it has the object, that is the scene's owner 0; `alone` casts rays at it only.
+
+    `behind` is the arrangement without the object, where light passes through that.
+    """
 
     scene: Scene
     look: Look
     alone: RayCaster
     world_from_obj: Matrix4
+    behind: tuple[Scene, Look] | None = None
 
     def shoot(self, camera: Camera, cam_from_world: Matrix4, rng: np.random.Generator) -> Exposed:
-        return expose(self.scene, self.look, camera, cam_from_world, rng)
+        taken = expose(self.scene, self.look, camera, cam_from_world, rng)
+        if self.behind is None:
+            return taken
+        behind = expose(*self.behind, camera, cam_from_world, rng)
+        glass = taken.owner == OBJECT
+        origins, directions, directions_cam = (
+            rays[glass.reshape(-1)] for rays in camera_rays(camera, cam_from_world)
+        )
+        hits = self.scene.caster.cast(origins, directions)
+        corners = self.scene.normals[self.scene.caster.faces[hits.face_idx.clamp(min=0)].long()]
+        normals = torch.nn.functional.normalize((corners * hits.barycentric[..., None]).sum(1), dim=-1)
+        normals_cam = normals @ torch.as_tensor(cam_from_world[:3, :3]).float().T
+        light = through_glass(taken.light, behind.light, glass, normals_cam, directions_cam)
+        return replace(taken, light=light)
 
     def visible_share(self, camera: Camera, cam_from_world: Matrix4) -> float:
         """The share of the object's silhouette that nothing hides, at the camera's resolution."""
@@ -76,4 +94,6 @@ def arrange(
     placements += [(idx, np.eye(4)) for idx in props.room]
     placements += [(idx, place) for idx, place in zip(order, places, strict=True) if place is not None]
     scene, lighting = assemble(props.stock, placements), make_lighting(rng)
-    return Setting(scene, bake(scene, lighting, lamp_side, 3 + 2 * lamp_side), only(scene, OBJECT), world_from_obj)
+    look = bake(scene, lighting, lamp_side, 3 + 2 * lamp_side)
+    behind = without(scene, look, OBJECT) if things[OBJECT].clear and with_object else None
+    return Setting(scene, look, only(scene, OBJECT), world_from_obj, behind)
