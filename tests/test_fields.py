@@ -1,10 +1,15 @@
 """The fields' formulas: composition, gradients, losses and sampling against loops and limits."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from torch.nn.functional import normalize
 
 from maquette.fields.composition import compose_max, density_alpha, neus_alpha, transmittance
+from maquette.fields.consistency import masks_agreement
 from maquette.fields.convex import outline_directions
 from maquette.fields.encoding import contract
 from maquette.fields.losses import (
@@ -17,8 +22,9 @@ from maquette.fields.losses import (
 from maquette.fields.models import DecomposedField, FieldShapes
 from maquette.fields.outline import masks_hull, supports
 from maquette.fields.rays import NO_LABEL, RayBank, TrainingPhoto, camera_rays_unit
+from maquette.fields.render import FieldRenderer
 from maquette.fields.sampling import CoarseGrids, Rays, bin_edges, draw_edges, inverse_cdf, sphere_span
-from maquette.fields.sharpen import cut_in_band
+from maquette.fields.sharpen import cut_in_band, sharpened_masks
 from maquette.fields.trace import trace
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import inverse, look_at
@@ -141,6 +147,33 @@ def test_a_cut_in_the_band_finds_the_edge_of_the_colours() -> None:
     guess = (x - 82) ** 2 + (y - 60) ** 2 < 34**2
     cut = cut_in_band(pixels.clip(0, 255).astype(np.uint8), guess)
     assert (cut != truth).sum() < 0.2 * (guess != truth).sum()
+
+
+def test_masks_of_one_ball_agree_and_spoilt_ones_agree_less() -> None:
+    rng = np.random.default_rng(0)
+    eyes = 3 * normalize(torch.randn(12, 3, generator=_generator()), dim=-1).double().numpy()
+    photos = [_ball_photo(eye) for eye in eyes]
+    masks = [photo.mask for photo in photos]
+    shifted = [np.roll(mask, tuple(rng.integers(-4, 5, 2)), (0, 1)) for mask in masks]
+    assert masks_agreement(photos, masks) > 0.9 > masks_agreement(photos, shifted) > 0
+    assert masks_agreement(photos, [np.zeros_like(mask) for mask in masks]) == 0
+
+
+def test_masks_that_agree_are_kept_where_the_photos_say_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Photos whose colours end elsewhere than the object, each in its own way: true masks would be spoilt."""
+    eyes = 3 * normalize(torch.randn(8, 3, generator=_generator()), dim=-1).double().numpy()
+    photos = []
+    for index, photo in enumerate(_ball_photo(eye) for eye in eyes):
+        elsewhere = np.roll(photo.mask, ((-1) ** index * 4, (-1) ** (index // 2) * 4), (0, 1))
+        colour = np.where(elsewhere[..., None], [220, 30, 30], [30, 60, 220]).astype(np.uint8)
+        photos.append(replace(photo, colour=colour))
+    field = DecomposedField(SHAPES, 0)
+    renderer = FieldRenderer(field, CoarseGrids(0.6), 40.0, 8)
+    kept = sharpened_masks(renderer, photos, tmp_path / "masks0")
+    assert all((mask == photo.mask).all() for mask, photo in zip(kept, photos, strict=True))
+    assert "masks are kept as they are" in capsys.readouterr().err
 
 
 def test_smoothness_counts_a_turn_the_same_however_it_is_spread() -> None:

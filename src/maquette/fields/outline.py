@@ -5,14 +5,13 @@ Sparse points say how far it reaches where cameras look; where none looks, the c
 Deviates: NeuS starts from a sphere, whose bulge stays wherever a plain surface gives no reason to leave it.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from maquette.fields.consistency import cube_points, hull_votes
 from maquette.fields.rays import TrainingPhoto
-from maquette.geometry.transforms import apply, inverse
 
 LEAST_POINTS = 50
 
@@ -21,18 +20,12 @@ def masks_hull(
     photos: list[TrainingPhoto], floor: Float[Tensor, "4"] | None, side: int = 64, share: float = 0.8
 ) -> Float[Tensor, "point 3"]:
     """Voxel centres in the sphere, above the floor, that at least `share` of the masks in sight of them hold."""
-    axis = np.linspace(-1, 1, side)
-    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    points = points[np.linalg.norm(points, axis=-1) < 1]
+    points = cube_points(side)
+    inside = hull_votes(photos, [photo.mask for photo in photos], side) >= share
     if floor is not None:
         plane = floor.numpy()
-        points = points[points @ plane[:3] + plane[3] > 0]
-    seen, held = np.zeros(len(points)), np.zeros(len(points))
-    for photo in photos:
-        in_sight, row, column = photo.camera.pixels_in_sight(apply(inverse(photo.unit_from_cam), points))
-        seen[in_sight] += 1
-        held[in_sight] += photo.mask[row, column]
-    return torch.as_tensor(points[(seen >= 2) & (held >= share * seen)]).float()
+        inside &= points @ plane[:3] + plane[3] > 0
+    return torch.as_tensor(points[inside]).float()
 
 
 def supports(

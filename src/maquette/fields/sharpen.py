@@ -3,6 +3,8 @@
 A coarse mask is wrong in its own photo's way; the half-trained surface is what all photos agree on, wrong by a few
 pixels. Within those the photo itself knows best where the object ends: GrabCut decides in a band about the
 silhouette, as wide as masks and silhouettes are apart, with all that lies inside and outside of it as its colours.
+Masks that agree better with one another as they were (true ones, of photos that are small or whose poses are not
+exact) stay as they were.
 Not in DORec, which keeps its coarse masks to the end.
 """
 
@@ -16,6 +18,8 @@ from jaxtyping import Bool, UInt8
 from skimage.measure import marching_cubes
 
 from maquette.data.images import read_mask, write_image
+from maquette.data.progress import say
+from maquette.fields.consistency import masks_agreement
 from maquette.fields.rays import TrainingPhoto, camera_rays_unit
 from maquette.fields.render import FieldRenderer
 from maquette.render.mesh import Mesh, MeshRenderer
@@ -39,9 +43,17 @@ def sharpened_masks(
         surface = _surface(renderer)
         folder.mkdir(parents=True, exist_ok=True)
         shown = [photo.mask if surface is None else _shown(renderer, surface, photo) for photo in photos]
-        band = band_for([photo.mask for photo in photos], shown)
-        for name, photo, silhouette in zip(names, photos, shown, strict=True):
-            write_image(name, cut_in_band(photo.colour, silhouette, band) if silhouette.any() else photo.mask)
+        masks = [photo.mask for photo in photos]
+        band = band_for(masks, shown)
+        cut = [
+            cut_in_band(photo.colour, silhouette, band) if silhouette.any() else photo.mask
+            for photo, silhouette in zip(photos, shown, strict=True)
+        ]
+        before, after = masks_agreement(photos, masks), masks_agreement(photos, cut)
+        if after < before:
+            say(f"fields: masks are kept as they are: sharpened they agree less ({after:.3f}, not {before:.3f})")
+        for name, mask in zip(names, masks if after < before else cut, strict=True):
+            write_image(name, mask)
     return [read_mask(name) for name in names]
 
 

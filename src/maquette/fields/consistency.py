@@ -1,0 +1,59 @@
+"""How well masks of one object agree: each with the silhouette of what nearly all of them hold."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from skimage.measure import marching_cubes
+
+from maquette.fields.rays import TrainingPhoto, camera_rays_unit
+from maquette.geometry.transforms import apply, inverse
+from maquette.render.mesh import Mesh, MeshRenderer
+
+SIDE = 72
+"""Cells along the sphere's diameter; the hull's surface is found between them."""
+HELD = 0.9
+"""Share of the masks in whose sight a place is that hold the places of the hull."""
+
+
+def masks_agreement(photos: Sequence[TrainingPhoto], masks: Sequence[Bool[np.ndarray, "_ _"]]) -> float:
+    """Mean IoU of the masks (a photo's size) with the silhouettes of their common hull; 0 where they have none."""
+    votes = hull_votes(photos, masks, SIDE).reshape(SIDE, SIDE, SIDE)
+    if not votes.min() < HELD < votes.max():
+        return 0.0
+    vertices, faces = marching_cubes(votes, HELD)[:2]
+    unit = torch.as_tensor(vertices.copy()).float() * (2 / (SIDE - 1)) - 1
+    hull = MeshRenderer(Mesh(unit, torch.as_tensor(faces.astype(np.int32))))
+    overlaps = []
+    for photo, mask in zip(photos, masks, strict=True):
+        # Every other pixel both ways: a mean over photos needs no more.
+        pixels, inside = photo.camera.pixel_grid()[::2, ::2].reshape(-1, 2), mask[::2, ::2].reshape(-1)
+        rays = camera_rays_unit(photo.camera, photo.unit_from_cam, pixels)
+        shown = torch.isfinite(hull.cast(rays.origins, rays.directions).distance).numpy()
+        either = (shown | inside).sum()
+        overlaps.append((shown & inside).sum() / either if either else 1.0)
+    return float(np.mean(overlaps))
+
+
+def cube_points(side: int) -> Float[np.ndarray, "place 3"]:
+    """The corners of a grid of side^3 over the cube around the unit sphere, x slowest."""
+    axis = np.linspace(-1, 1, side)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+
+
+def hull_votes(
+    photos: Sequence[TrainingPhoto], masks: Sequence[Bool[np.ndarray, "_ _"]], side: int
+) -> Float[np.ndarray, "place"]:
+    """Of the masks in whose sight each of the `cube_points` is, the share that hold it; 0 outside the sphere and
+    where fewer than two look."""
+    points = cube_points(side)
+    within = np.linalg.norm(points, axis=-1) < 0.99
+    seen, held = np.zeros(within.sum()), np.zeros(within.sum())
+    for photo, mask in zip(photos, masks, strict=True):
+        in_sight, row, column = photo.camera.pixels_in_sight(apply(inverse(photo.unit_from_cam), points[within]))
+        seen[in_sight] += 1
+        held[in_sight] += mask[row, column]
+    votes = np.zeros(len(points))
+    votes[within] = np.where(seen >= 2, held / np.maximum(seen, 1), 0.0)
+    return votes
