@@ -10,10 +10,11 @@ from maquette.fields.models import FieldShapes, Foreground
 from maquette.fields.rays import DensePoints, RayBank, TrainingPhoto
 from maquette.fields.sharpen import BAND, band_for
 from maquette.fields.solid import REACH, SIDE, fit, grid_points, looked_through, poisson, solid
-from maquette.fields.stereo import Comparison, StereoConfig, dense_points, look_at_sphere, sweep
+from maquette.fields.stereo import dense_points, look_at_sphere
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import apply, centre_of, inverse
 from maquette.kernels.hashgrid import GridShape
+from maquette.matching.stereo import Comparison, StereoConfig, sweep
 from toy_scene import CAMERA, CUBE, poses, take_photo
 
 SPHERE = Sphere((0.0, 0.0, CUBE / 2), 1.2 * CUBE)

@@ -6,8 +6,8 @@ from typing import Literal
 from maquette.fields.interface import CompositionName, HeadName, KindName
 from maquette.fields.losses import ClusterForm, ColourForm, ForegroundForm, LossTerm
 from maquette.fields.models import FieldShapes
-from maquette.fields.stereo import StereoConfig
 from maquette.fields.trace import Sharpness
+from maquette.matching.stereo import StereoConfig
 
 Weight = Literal["own", "visible"]
 Baseline = Literal["none", "neus", "neus-mask", "semantic", "dff"]

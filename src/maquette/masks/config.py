@@ -8,6 +8,7 @@ import tyro
 from maquette.masks.cosegment import CosegmentConfig
 from maquette.masks.extractors import FeatureName
 from maquette.masks.prompts import PromptConfig
+from maquette.matching.stereo import StereoConfig
 
 
 @dataclass(frozen=True)
@@ -46,5 +47,8 @@ class MasksConfig:
     """Rounds of voting between clusters and hull."""
     grabcut: int = 3
     """Iterations of GrabCut."""
+    relief: Literal["on", "off"] = "on"
+    """Whether depth found by sweeping planes through the photos says what stands on the supporting plane (vote)."""
+    stereo: StereoConfig = StereoConfig(planes=96)
     marks: Annotated[PromptConfig, tyro.conf.arg(name="")] = field(default_factory=PromptConfig)
     seed: int = 0

@@ -134,6 +134,17 @@ def cut_mask(mask: Bool[np.ndarray, "height width"], crop: Crop) -> Bool[np.ndar
     return (cv2.warpAffine(soft, photo_from_crop, (size, size), flags=flags) > 0.5) & crop.valid
 
 
+def box_mask(
+    crop: Crop, box: tuple[float, float, float, float], margin: float = 0.03
+) -> Bool[np.ndarray, "size size"]:
+    """The pixels of the window that lie in a box of the photo (x0, y0, x1, y1), or within `margin` of its sides."""
+    size = crop.camera.width
+    at = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
+    x, y = np.moveaxis(at @ crop.photo_from_crop[:, :2].T + crop.photo_from_crop[:, 2], -1, 0)
+    wide, high = margin * (box[2] - box[0]), margin * (box[3] - box[1])
+    return (x > box[0] - wide) & (x < box[2] + wide) & (y > box[1] - high) & (y < box[3] + high)
+
+
 def _photo_from_crop(window: tuple[float, float, float], size: int) -> Float[np.ndarray, "2 3"]:
     x0, y0, side = window
     return np.array([[side / size, 0, x0], [0, side / size, y0]])

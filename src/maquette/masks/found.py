@@ -15,12 +15,13 @@ from maquette.geometry.sphere import Sphere
 from maquette.masks.clusters import photo_clusters, voting_clusters
 from maquette.masks.config import MasksConfig
 from maquette.masks.cosegment import cosegment
-from maquette.masks.crops import Crop, crop_photo, paste_labels, paste_object
+from maquette.masks.crops import Crop, box_mask, crop_photo, paste_labels, paste_object
 from maquette.masks.dense import Extractor
 from maquette.masks.extent import Outline, is_cut, next_sphere, outline_of
 from maquette.masks.extractors import device_named, load_extractor
 from maquette.masks.hull import Voxels, make_voxels
 from maquette.masks.judge import LEAST_AGREEMENT
+from maquette.masks.relief import Relief, reliefs
 from maquette.masks.shapes import largest_parts, near_hull, overlap
 from maquette.masks.voting import Vote, common_hull, vote
 
@@ -77,7 +78,8 @@ def found_masks(workspace: Workspace, capture: Capture, request: MasksConfig) ->
 def _found_within(workspace: Workspace, capture: Capture, request: MasksConfig, extract: Extractor) -> Found:
     views, crops = open_crops(workspace, capture, request)
     voxels = make_voxels(crops, capture.sphere, plane_unit(capture), request.voxels)
-    voted, labels = _voted(crops, extract, voxels, request)
+    depths = _reliefs(views, crops, capture, request) if request.method == "vote" else None
+    voted, labels = _voted(crops, extract, voxels, request, depths)
     masks = {}
     for view, crop, mask, hull in zip(views, crops, voted.masks, voted.hulls, strict=True):
         agreement = overlap(mask, hull)
@@ -92,14 +94,25 @@ def _found_within(workspace: Workspace, capture: Capture, request: MasksConfig, 
     return Found(masks, maps, capture.sphere, tuple(outline for outline in outlines if outline is not None))
 
 
+def _reliefs(views: list[View], crops: list[Crop], capture: Capture, request: MasksConfig) -> list[Relief] | None:
+    """What depth says, within the person's box where there is one."""
+    if request.relief == "off" or len(crops) < 3:
+        return None
+    marked = {}
+    for photo, (view, crop) in enumerate(zip(views, crops, strict=True)):
+        if capture.box is not None and capture.box[0] == view.name:
+            marked[photo] = box_mask(crop, capture.box[1])
+    return reliefs(crops, capture.sphere, plane_unit(capture), marked, request.stereo)
+
+
 def _voted(
-    crops: list[Crop], extract: Extractor, voxels: Voxels, request: MasksConfig
+    crops: list[Crop], extract: Extractor, voxels: Voxels, request: MasksConfig, depths: list[Relief] | None
 ) -> tuple[Vote, list[UInt8[np.ndarray, "size size"]] | None]:
     """Masks, their common hull's silhouettes and, where the method makes them, label maps."""
     if request.method == "vote":
         joint = request.with_appearance and request.features != "appearance"
         labels = voting_clusters(crops, extract, request.clusters, joint, request.seed)
-        return vote(crops, labels, voxels, request.voxels, request.rounds, request.grabcut), None
+        return vote(crops, labels, voxels, request.voxels, request.rounds, request.grabcut, None, depths), None
     segments = cosegment(crops, extract, request.cosegmentation, request.seed)
     masks = [segment.mask for segment in segments]
     support, _ = common_hull(voxels, masks, [crop.valid for crop in crops], request.crop, request.voxels)

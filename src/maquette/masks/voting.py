@@ -1,6 +1,7 @@
 """Which pixels are the object's: appearance clusters and the common hull persuade each other, then GrabCut cuts.
 
-Symbols: c cluster, q_c its log-odds of being foreground, h the hull's support of a pixel (0..1).
+Symbols: c cluster, q_c its log-odds of being foreground, h the hull's support of a pixel (0..1), g its relief (1:
+the object's by its depth, -1: something else's, 0: unknown).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,11 @@ from torch import Tensor
 
 from maquette.masks.crops import Crop
 from maquette.masks.hull import Voxels, carved, occupancy, silhouette
+from maquette.masks.relief import Relief, sure_parts
 from maquette.masks.shapes import largest_parts
+
+RELIEF = 3.0
+"""Log-odds of a pixel whose depth is known."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,19 @@ def vote(
     rounds: int,
     grabcut: int,
     marked: Mapping[int, Bool[np.ndarray, "size size"]] | None = None,
+    depths: Sequence[Relief] | None = None,
 ) -> Vote:
     """Alternate: clusters are foreground as far as the hull covers them, GrabCut cuts each photo along its own
     edges, and the hull is what all cuts agree on. It starts as the middle of the sphere.
 
     Two rounds are enough: the cuts find the object's outline, the hull throws out what only one photo took. Where
     a person has `marked` photos, their masks stay as they are, only they teach the clusters at first, and every
-    hull lies within their cones.
+    hull lies within their cones. What depth says (`depths`, one relief a photo) teaches the clusters too, and
+    stands against them and the hull.
     """
     marked = marked or {}
     size = crops[0].pixels.shape[0]
+    reliefs = depths or [np.zeros((size, size), np.int8) for _ in crops]
     count = max(int(label.max()) for label in labels) + 1
     valid = [crop.valid for crop in crops]
     if marked:
@@ -52,13 +60,17 @@ def vote(
     voters = np.array([not marked or p in marked for p in range(len(crops))])
     masks: list[Bool[np.ndarray, "size size"]] = []
     for _ in range(rounds):
-        taught = [torch.as_tensor(marked[p]).float() if p in marked else s for p, s in enumerate(support)]
+        taught = [
+            torch.as_tensor(marked[p]).float() if p in marked else with_relief(s, relief)
+            for p, (s, relief) in enumerate(zip(support, reliefs, strict=True))
+        ]
         odds = cluster_odds(crops, labels, taught, voters, count)
         masks = []
         for p, (crop, label) in enumerate(zip(crops, labels, strict=True)):
             own = marked.get(p)
             if own is None:
-                own = cut(crop, pixel_odds(odds, label, crop, support[p]), bound[p], grabcut)
+                said = pixel_odds(odds, label, crop, support[p], reliefs[p])
+                own = cut(crop, said, with_relief(bound[p], reliefs[p]), grabcut, reliefs[p])
                 own = largest_parts(own, 0.1)
             masks.append(own)
         support, voters = common_hull(voxels, masks, valid, size, side)
@@ -116,19 +128,34 @@ def cluster_odds(
     return torch.log((f_in + 1e-4) / (f_out + 1e-4)).clamp(-4, 4)
 
 
+def with_relief(support: Float[Tensor, "size size"], relief: Relief) -> Float[Tensor, "size size"]:
+    """The hull's support, at least 0.95 where depth says the object, at most 0.05 where it says something else."""
+    known = torch.as_tensor(relief)
+    support = torch.where(known > 0, support.clamp(min=0.95), support)
+    return torch.where(known < 0, support.clamp(max=0.05), support)
+
+
 def pixel_odds(
-    q: Float[Tensor, "cluster"], label: Int[np.ndarray, "size size"], crop: Crop, support: Tensor
+    q: Float[Tensor, "cluster"],
+    label: Int[np.ndarray, "size size"],
+    crop: Crop,
+    support: Float[Tensor, "size size"],
+    relief: Relief,
 ) -> Float[Tensor, "size size"]:
-    """Log-odds of each pixel: its cluster's, a little of the hull's, never beyond the sphere; smoothed."""
+    """Log-odds of each pixel: its cluster's and relief's, some of the hull's, none beyond the sphere; smoothed."""
     index = torch.as_tensor(label)
     odds = torch.where(index >= 0, q[index.clamp(min=0)], 0.0)
-    odds = odds + 0.2 * torch.logit(support.clamp(0.05, 0.95))
+    odds = odds + 0.2 * torch.logit(support.clamp(0.05, 0.95)) + RELIEF * torch.as_tensor(relief)
     odds = torch.where(torch.as_tensor(crop.disc), odds, -4.0)
     return torch.nn.functional.avg_pool2d(odds[None, None], 5, 1, 2, count_include_pad=False)[0, 0]
 
 
 def cut(
-    crop: Crop, log_odds: Float[Tensor, "size size"], support: Float[Tensor, "size size"], rounds: int
+    crop: Crop,
+    log_odds: Float[Tensor, "size size"],
+    support: Float[Tensor, "size size"],
+    rounds: int,
+    relief: Relief,
 ) -> Bool[np.ndarray, "size size"]:
     """GrabCut started from the votes: what is sure stays, the doubtful band is cut along edges."""
     odds, hull = log_odds.numpy(), support.numpy()
@@ -137,6 +164,8 @@ def cut(
     sure = cv2.erode(((odds > 1.0) & (hull > 0.6)).astype(np.uint8), kernel) > 0
     state[sure] = cv2.GC_FGD
     state[(cv2.dilate((hull > 0.3).astype(np.uint8), kernel) == 0) | (crop.axial > 1.02) | (odds < -3)] = cv2.GC_BGD
+    own, other = sure_parts(relief)
+    state[own], state[other] = cv2.GC_FGD, cv2.GC_BGD
     foreground, background = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)), state == cv2.GC_BGD
     if foreground.sum() < 30 or background.sum() < 30:
         return odds > 0

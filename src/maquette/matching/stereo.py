@@ -1,0 +1,195 @@
+"""Depth by plane sweeping: what each of many photos of one place sees how far away, and which photos confirm it.
+
+A photo's depth is where planes before it, through which its neighbours are looked at, look like the photo itself.
+Sources: Collins 1996, Gallup et al. 2007 (plane sweep); windows compared by normalised correlation.
+
+Symbols: z depth along a camera's axis. Everything in the unit frame of an object sphere, cameras without scale.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from maquette.data.progress import track
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import Matrix4, apply, inverse
+
+ROUNDS_ABOUT = 8
+"""Photos, the nearest by direction, that are asked whether they find the same place."""
+
+
+@dataclass(frozen=True)
+class StereoConfig:
+    """How depth is looked for."""
+
+    planes: int = 128
+    """Depths tried, evenly spread in inverse depth over the object sphere."""
+    window: int = 7
+    """Side of the square that is compared, in pixels of the training photos."""
+    neighbours: int = 4
+    """Photos compared with; the better two of them count, so that what hides a place in the others does no harm."""
+    least_turn: float = 6.0
+    """Degrees that a neighbour looks from aside, at least."""
+    least_score: float = 0.6
+    """Correlation below which a depth is not believed."""
+    tolerance: float = 0.015
+    """How far another photo's depth may differ, in sphere radii."""
+    agreeing: int = 2
+    """Other photos that must find the same place."""
+    in_masks: float = 0.6
+    """Share of the agreeing photos' coarse masks that hold a point of the object."""
+    points: int = 200_000
+    """Points kept, at random."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A photo, or a window of one: grey values, what may be used of them, mask, camera and pose."""
+
+    grey: Float[np.ndarray, "height width"]
+    usable: Bool[np.ndarray, "height width"]
+    mask: Bool[np.ndarray, "height width"]
+    camera: Camera
+    cam_from_unit: Matrix4
+
+    @property
+    def eye(self) -> Float[np.ndarray, "3"]:
+        """The camera's centre."""
+        return inverse(self.cam_from_unit)[:3, 3]
+
+    @property
+    def index_from_slope(self) -> Float[np.ndarray, "3 3"]:
+        """Pixel indices (whole numbers at centres, as OpenCV counts) from slopes (x/z, y/z, 1)."""
+        c = self.camera
+        return np.array([[c.fx, 0, c.cx - 0.5], [0, c.fy, c.cy - 0.5], [0, 0, 1.0]])
+
+    @property
+    def slopes(self) -> Float[np.ndarray, "height width 3"]:
+        """(x/z, y/z, 1) of each pixel."""
+        row, column = np.mgrid[: self.camera.height, : self.camera.width]
+        return np.stack([column, row, np.ones_like(row)], -1) @ np.linalg.inv(self.index_from_slope).T
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Depth of each pixel of a look, and how well two neighbours' windows correlate there (-1 to 1)."""
+
+    z: Float[np.ndarray, "height width"]
+    score: Float[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """Places that one photo sees: of which pixels, where (unit frame), how many other photos find each too, and how
+    many of all these photos' masks hold it."""
+
+    row: Int[np.ndarray, "place"]
+    column: Int[np.ndarray, "place"]
+    points: Float[np.ndarray, "place 3"]
+    agreeing: Float[np.ndarray, "place"]
+    held: Float[np.ndarray, "place"]
+
+
+def sweep_all(looks: Sequence[Look], config: StereoConfig) -> tuple[list[Depth], list[list[int]]]:
+    """Each photo's depth, and the photos that see the sphere from about its direction, the nearest first."""
+    turns = _turns(looks)
+    order = [[int(n) for n in np.argsort(row) if n != idx] for idx, row in enumerate(turns)]
+
+    def swept(idx: int) -> Depth:
+        aside = [n for n in order[idx] if turns[idx, n] >= config.least_turn][: config.neighbours]
+        return sweep(looks[idx], [looks[n] for n in aside], config)
+
+    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
+        depths = list(track(pool.map(swept, range(len(looks))), "depths", len(looks)))
+    return depths, [row[:ROUNDS_ABOUT] for row in order]
+
+
+def sweep(look: Look, others: Sequence[Look], config: StereoConfig) -> Depth:
+    """Depth of each pixel and its score: the mean correlation with the better two of the others."""
+    shape = look.grey.shape
+    scores = np.full((config.planes, *shape), -1.0, np.float32)
+    middle = look.cam_from_unit[2, 3]
+    over_z = np.linspace(1 / max(middle - 1, 0.05), 1 / (middle + 1), config.planes)
+    compare = Comparison(look.grey, config.window)
+    slope_from_index = np.linalg.inv(look.index_from_slope)
+    moves = [other.cam_from_unit @ inverse(look.cam_from_unit) for other in others]
+    for k in range(config.planes if len(others) > 1 else 0):
+        best, second = scores[k], np.full(shape, -1.0, np.float32)
+        for other, move in zip(others, moves, strict=True):
+            # The homography of the plane z = 1 / over_z: R + t n^T / d, n = (0, 0, 1).
+            through = move[:3, :3] + np.outer(move[:3, 3], [0, 0, over_z[k]])
+            shown = cv2.warpPerspective(
+                other.grey,
+                other.index_from_slope @ through @ slope_from_index,
+                shape[::-1],
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            )
+            found = compare.with_shown(shown)
+            np.maximum(second, np.minimum(best, found), out=second)
+            np.maximum(best, found, out=best)
+        scores[k] = 0.5 * (best + second)
+    return _peak(scores, over_z, look.usable)
+
+
+def confirm(
+    idx: int, looks: Sequence[Look], depths: Sequence[Depth], others: Sequence[int], config: StereoConfig
+) -> Confirmed:
+    """The places whose depth photo `idx` believes, and what the `others` say of them."""
+    look, depth = looks[idx], depths[idx]
+    row, column = np.nonzero(depth.score > config.least_score)
+    points = apply(inverse(look.cam_from_unit), look.slopes[row, column] * depth.z[row, column][:, None])
+    held = look.mask[row, column].astype(float)
+    agreeing = np.zeros(len(points))
+    for n in others:
+        points_cam = apply(looks[n].cam_from_unit, points)
+        in_sight, there_row, there_column = looks[n].camera.pixels_in_sight(points_cam)
+        same = np.abs(depths[n].z[there_row, there_column] - points_cam[in_sight, 2]) < config.tolerance
+        same &= depths[n].score[there_row, there_column] > config.least_score - 0.1
+        agreeing[in_sight] += same
+        held[in_sight] += same & looks[n].mask[there_row, there_column]
+    return Confirmed(row, column, points, agreeing, held)
+
+
+class Comparison:
+    """Normalised cross-correlation of a photo's windows with those of others; `noise` is a variance, in squared
+    grey levels, below which a window is plain."""
+
+    def __init__(self, grey: Float[np.ndarray, "height width"], window: int, noise: float = 1.5) -> None:
+        self._grey, self._size, self._noise = grey, (window, window), noise
+        self._mean = cv2.boxFilter(grey, -1, self._size)
+        variance = np.maximum(cv2.boxFilter(grey * grey, -1, self._size) - self._mean**2, 0)
+        self._over_deviation = 1 / np.sqrt(variance + noise)
+
+    def with_shown(self, shown: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+        """Of each window of the photo with the same window of another picture."""
+        mean = cv2.boxFilter(shown, -1, self._size)
+        variance = np.maximum(cv2.boxFilter(shown * shown, -1, self._size) - mean * mean, 0)
+        together = cv2.boxFilter(self._grey * shown, -1, self._size) - self._mean * mean
+        return together * self._over_deviation / np.sqrt(variance + self._noise)
+
+
+def _peak(
+    scores: Float[np.ndarray, "plane height width"],
+    over_z: Float[np.ndarray, "plane"],
+    usable: Bool[np.ndarray, "height width"],
+) -> Depth:
+    """The plane of the highest score, and where between its neighbours a parabola through the three is highest."""
+    best = scores.argmax(0).clip(1, len(over_z) - 2)
+    row, column = np.ogrid[: best.shape[0], : best.shape[1]]
+    before, at, after = (scores[best + step, row, column] for step in (-1, 0, 1))
+    bend = np.minimum(before - 2 * at + after, -1e-6)
+    between = np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
+    z = 1 / (over_z[0] + (best + between) * (over_z[1] - over_z[0]))
+    return Depth(z, np.where(usable, at, -1.0))
+
+
+def _turns(looks: Sequence[Look]) -> Float[np.ndarray, "photo photo"]:
+    """Degrees between the directions that photos see the sphere from."""
+    ways = np.stack([look.eye for look in looks])
+    ways /= np.linalg.norm(ways, axis=-1, keepdims=True)
+    return np.degrees(np.arccos(np.clip(ways @ ways.T, -1, 1)))
