@@ -19,7 +19,7 @@ from maquette.estimator.model import Estimator, EstimatorRecord, build_estimator
 from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape, Queries
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import rigid, rotation_angle
-from maquette.matching.depth import fit_to_surface, move_along_ray
+from maquette.matching.depth import depth_agreement, fit_to_surface, move_along_ray
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.api import Pose
 from maquette.poses.boxes import boxes_of_masks, read_boxes
@@ -265,6 +265,39 @@ def test_a_pose_without_depth_to_compare_stays(bracket):
     np.testing.assert_array_equal(
         fit_to_surface(pose, camera, np.zeros_like(sensed), bracket.renderer, diameter), pose
     )
+
+
+def test_depth_agrees_with_the_truth_and_not_with_poses_that_it_looks_through(bracket):
+    diameter = bracket.surface.diameter
+    truth = rigid(np.eye(3), np.array([0.0, 0, 4 * diameter]))
+    camera, sensed = seen(bracket, truth)
+    sensed = np.where(sensed > 0, sensed, 6 * diameter)
+    hidden = sensed.copy()
+    hidden[:30] = 2 * diameter
+
+    def agreement(shift: float, depth: np.ndarray) -> float:
+        pose = rigid(np.eye(3), truth[:3, 3] + [0.0, 0.0, shift * diameter])
+        return depth_agreement(pose, camera, depth, bracket.renderer, diameter)
+
+    assert agreement(0.0, sensed) == pytest.approx(1)
+    assert 0.2 < agreement(0.0, hidden) < 1
+    assert agreement(-0.3, sensed) < -0.9 and agreement(0.3, sensed) < 0.1
+    assert depth_agreement(truth, camera, np.zeros_like(sensed), bracket.renderer, diameter) == -1
+
+
+def test_what_stands_before_the_object_does_not_draw_it_near(bracket):
+    """Most of the object is hidden by something a third of a diameter nearer: the pose stays where depth agrees."""
+    diameter = bracket.surface.diameter
+    truth = rigid(np.eye(3), np.array([0.0, 0.1 * diameter, 4 * diameter]))
+    camera = Camera(320, 240, 600.0, 600.0, 160.0, 120.0)
+    depth = render_view(bracket.renderer, camera, truth).depth.double().numpy()
+    columns = np.nonzero(depth)[1]
+    middle = int(np.quantile(columns, 0.6))
+    depth[:, :middle] = np.where(depth[:, :middle] > 0, depth[:, :middle] - 0.33 * diameter, 0)
+    near = rigid(np.eye(3), truth[:3, 3] * 1.005)
+    finder, photo = Finder(bracket.renderer, diameter, True), np.zeros((240, 320, 3), np.uint8)
+    found = lift_to_depth(PoseEstimate("a.png", camera, None, near), photo, depth, finder).cam_from_obj
+    assert found is not None and np.linalg.norm(found[:3, 3] - truth[:3, 3]) < 0.03 * diameter
 
 
 def test_estimates_are_lifted_to_depth_only_in_metres(bracket):

@@ -4,6 +4,8 @@ Symbols: w(u) how much pixel u is trusted, d_sensor and d_render depths (z in ca
   along the ray (SurfEmb):  A = {u: w(u) > 0.8 max w},  delta = median_A (d_sensor - d_render),
                             r = K^-1 [sum w(u) u; 1] scaled to z = 1,  t <- t + delta r
   to the surface:           point-to-plane ICP between what the sensor sees at u and what the render shows there.
+  agreement of a pose:      (n_near - n_through) / n over the pixels where both show something; near within NEAR
+                            diameters, through where the sensor sees more than THROUGH beyond the surface.
 Deviates from the published step: where an occluder covers most of A, delta would be its distance; differences of
 more than `reach` are left out.
 """
@@ -21,6 +23,7 @@ Depth = Float[np.ndarray, "height width"]
 
 # Fewer pixels than this say nothing.
 LEAST = 30
+NEAR, THROUGH = 0.02, 0.05
 # Directions held this much less than the best held one are not held at all (a facetted cylinder: about 1e-4).
 HELD = 3e-4
 
@@ -46,6 +49,20 @@ def move_along_ray(
     pixel = (camera.pixel_grid() * weight[..., None]).sum((0, 1)) / weight.sum()
     ray = np.array([(pixel[0] - camera.cx) / camera.fx, (pixel[1] - camera.cy) / camera.fy, 1.0])
     return rigid(cam_from_obj[:3, :3], cam_from_obj[:3, 3] + delta * ray)
+
+
+def depth_agreement(
+    cam_from_obj: Matrix4, camera: Camera, sensed: Depth, renderer: MeshRenderer, diameter: float
+) -> float:
+    """How well a pose explains sensed depth, -1 to 1: what stands before the object speaks for no pose and against
+    none. -1 where too little can be compared.
+    """
+    rendered = render_view(renderer, camera, cam_from_obj).depth.double().numpy()
+    both = (rendered > 0) & (sensed > 0)
+    if both.sum() < LEAST:
+        return -1.0
+    gap = (sensed - rendered)[both] / diameter
+    return float((np.abs(gap) < NEAR).mean() - (gap > THROUGH).mean())
 
 
 def fit_to_surface(

@@ -11,12 +11,15 @@ from maquette.data.errors import InputError
 from maquette.data.images import read_depth
 from maquette.data.records import PoseEstimate
 from maquette.estimator.crops import crop_camera, crop_photo, crop_window
-from maquette.matching.depth import fit_to_surface, move_along_ray
+from maquette.geometry.transforms import Matrix4
+from maquette.matching.depth import depth_agreement, fit_to_surface, move_along_ray
 from maquette.poses.find import Finder
 from maquette.render.views import render_view, silhouette_box
 
 # Side of the crop in which depths are compared.
 SIDE = 128
+# Diameters that photos alone are wrong by only where depth gains all there is to gain.
+STEP = 0.25
 SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
 
@@ -37,7 +40,8 @@ def lift_to_depth(
     depth: Float[np.ndarray, "height width"],
     finder: Finder,
 ) -> PoseEstimate:
-    """The estimate with its pose moved along the ray, then to the surface, that the depth image shows (metres).
+    """The estimate with its pose moved to the surface that the depth image shows (metres), along the ray first or
+    not, or left alone: whichever explains the depth best.
 
     Pixels are trusted by the network's queries and mask where there is one, else all alike. Deviates: by the mask
     of what is visible, where the published step has only the whole silhouette's. What the estimate said of its
@@ -56,13 +60,22 @@ def lift_to_depth(
         queries = estimator.encode(torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None])
         trust = queries.query[0].float().norm(dim=-1) * queries.visible_logit[0].float().sigmoid()
         weight = trust.double().cpu().numpy()
+    renderer, diameter = finder.renderer, finder.diameter
     small = crop_camera(camera, window, side)
-    sensed, rendered = crop_depth(depth, window, side), render_view(finder.renderer, small, pose).depth
-    pose = move_along_ray(pose, small, rendered.double().numpy(), sensed, weight, 0.5 * finder.diameter)
+    sensed, rendered = crop_depth(depth, window, side), render_view(renderer, small, pose).depth
+    moved = move_along_ray(pose, small, rendered.double().numpy(), sensed, weight, 0.5 * diameter)
     window = crop_window(outline, 1.1)
-    small = crop_camera(camera, window, SIDE)
-    pose = fit_to_surface(pose, small, crop_depth(depth, window, SIDE), finder.renderer, finder.diameter)
-    return replace(estimate, cam_from_obj=pose, covariance=None, modes=())
+    small, sensed = crop_camera(camera, window, SIDE), crop_depth(depth, window, SIDE)
+    start = pose
+    fitted = [fit_to_surface(one, small, sensed, renderer, diameter) for one in (start, moved)]
+
+    def plausible(one: Matrix4) -> float:
+        # The median along a ray may be an occluder's, or of a surface that the mesh lacks.
+        step = float(np.linalg.norm(one[:3, 3] - start[:3, 3])) / (STEP * diameter)
+        return depth_agreement(one, small, sensed, renderer, diameter) - step**2
+
+    best = max((start, moved, *fitted), key=plausible)
+    return replace(estimate, cam_from_obj=best, covariance=None, modes=())
 
 
 def crop_depth(
