@@ -113,6 +113,8 @@ def test_surroundings_are_replaced_only_where_the_truth_is_known(toy, tmp_path):
     assert (picture[-8:, -8:] == 255).all()
     record = read_record(toy.workspace.poses("default") / "poses.json", PosesRecord)
     assert record.surroundings == f"replaced by {rooms}"
+    searched = run(toy.workspace, replace(request, whole=True, name="whole", overlays=False))
+    assert searched.box_source == "none: searched for in the whole photo"
     boxes = write_boxes(tmp_path, {"000.png": [20, 10, 70, 60]})
     with pytest.raises(InputError, match="--replace-surroundings needs --box-from"):
         run(toy.workspace, request_of(toy, boxes=boxes, replace_surroundings=rooms))

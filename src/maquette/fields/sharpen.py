@@ -3,8 +3,8 @@
 A coarse mask is wrong in its own photo's way; the half-trained surface is what all photos agree on, wrong by a few
 pixels. Within those the photo itself knows best where the object ends: GrabCut decides in a band about the
 silhouette, as wide as masks and silhouettes are apart, with all that lies inside and outside of it as its colours.
-Masks that agree better with one another as they were (true ones, of photos that are small or whose poses are not
-exact) stay as they were.
+Masks that agree clearly better with one another as they were (true ones, of photos that are small or whose poses
+are not exact) stay as they were.
 Not in DORec, which keeps its coarse masks to the end.
 """
 
@@ -28,6 +28,8 @@ BAND = (4, 32)
 """The band's least and largest half width, in pixels."""
 WITHIN = 0.9
 """Share of the pixels in which masks and silhouettes differ that lie in the band."""
+LOSS = 0.02
+"""Sharpened masks may agree with one another this much less than the coarse ones, which agreement has found."""
 SIDE = 144
 
 
@@ -50,9 +52,10 @@ def sharpened_masks(
             for photo, silhouette in zip(photos, shown, strict=True)
         ]
         before, after = masks_agreement(photos, masks), masks_agreement(photos, cut)
-        if after < before:
+        worse = after < before - LOSS
+        if worse:
             say(f"fields: masks are kept as they are: sharpened they agree less ({after:.3f}, not {before:.3f})")
-        for name, mask in zip(names, masks if after < before else cut, strict=True):
+        for name, mask in zip(names, masks if worse else cut, strict=True):
             write_image(name, mask)
     return [read_mask(name) for name in names]
 

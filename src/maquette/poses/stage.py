@@ -57,6 +57,8 @@ class PosesConfig:
     """Metres that one unit of the depth images means."""
     replace_surroundings: Path | None = None
     """Exchange everything outside the object's true outline, grown by 5 px, by photos of this folder."""
+    whole: bool = False
+    """Search the whole photo although --box-from knows where the object is (for --replace-surroundings)."""
     name: str = "default"
     """The results go into poses/NAME."""
     obj_id: int = 1
@@ -198,6 +200,8 @@ def _boxes(
     request: PosesConfig, photos: list[Path], source: PhotoSource, known: Knowledge | None, mesh: Mesh
 ) -> tuple[dict[str, list[Box]] | None, str]:
     """The boxes of each photo that has some, clipped to the photo, and where they come from; None: nobody says."""
+    if request.whole:
+        return None, "none: searched for in the whole photo"
     if known is not None:
         return _known_boxes(request, photos, known, mesh), known.box_source
     names, most = [path.name for path in photos], request.search.instances
