@@ -238,15 +238,26 @@ def _places(xy: Float[np.ndarray, "keypoint 2"], apart: float = 2.0) -> Int[np.n
 def support(
     poses: list[LocalPose], camera: Camera, diameter: float, settings: LocalSettings = LocalSettings()
 ) -> Callable[[Matrix4], int]:
-    """How many inliers, of the pose among `poses` that has most of them there, any other pose still carries."""
+    """How many inliers, of the pose among `poses` that has most of them there, any other pose still carries.
 
-    def inliers(cam_from_obj: Matrix4) -> int:
+    They count as far as the other pose fits them as well as their own does: all of them lie on one plane often, and
+    a plane seen from afar is nearly as well explained by its mirror image, which keeps most of them loosely.
+    """
+
+    def fits(cam_from_obj: Matrix4, pose: LocalPose) -> Float[np.ndarray, "inlier"]:
+        """1 for a perfect fit, 0 from the tolerance on."""
         size = camera.fx * diameter / max(cam_from_obj[2, 3], 1e-9)
         tolerance = 1.5 * max(settings.least_px, settings.tight * size)
+        error = np.linalg.norm(camera.project(apply(cam_from_obj, pose.points_obj)) - pose.pixels, axis=-1)
+        return np.clip(1 - (np.where(np.isnan(error), np.inf, error) / tolerance) ** 2, 0, 1)
+
+    own = [max(float(fits(pose.cam_from_obj, pose).sum()), 1e-9) for pose in poses]
+
+    def inliers(cam_from_obj: Matrix4) -> int:
         counts = [0]
-        for pose in poses:
-            error = np.linalg.norm(camera.project(apply(cam_from_obj, pose.points_obj)) - pose.pixels, axis=-1)
-            counts.append(int((error < tolerance).sum()))
+        for pose, best in zip(poses, own, strict=True):
+            fit = fits(cam_from_obj, pose)
+            counts.append(int((fit > 0).sum() * min(1.0, float(fit.sum()) / best) ** 2))
         return max(counts)
 
     return inliers
