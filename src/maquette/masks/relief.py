@@ -30,6 +30,8 @@ OUTER = 0.97
 CELLS = 40
 FEWEST = 4
 """A cell is part of something where at least so many places lie in it."""
+PLAIN = 2.5
+"""Grey levels by which the 3 x 3 pixels around one deviate, below which its depth is that of an edge beside it."""
 SPREAD = 3
 """Windows that see an edge take it for nearer or farther than it is by about so many pixels."""
 
@@ -59,9 +61,16 @@ def reliefs(
         at = cells_of(one.points[kind > 0])
         kind[kind > 0] = own[at[:, 0], at[:, 1], at[:, 2]]
         relief = np.zeros(crop.valid.shape, np.int8)
-        relief[one.row, one.column] = kind
+        relief[one.row, one.column] = np.where(textured(crop)[one.row, one.column], kind, 0)
         result.append(relief)
     return result
+
+
+def textured(crop: Crop) -> Bool[np.ndarray, "size size"]:
+    """Where a pixel's own surroundings are not plain."""
+    grey = cv2.cvtColor(crop.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    mean, square = (cv2.blur(values, (3, 3)) for values in (grey, grey * grey))
+    return square - mean * mean > PLAIN**2
 
 
 def object_cells(points: Float[np.ndarray, "place 3"]) -> Int[np.ndarray, "cell cell cell"]:
