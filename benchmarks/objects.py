@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from runs import lend
 
 from maquette.asset.frame import object_frame
 from maquette.cameras.stage import CamerasConfig
@@ -36,6 +37,7 @@ from maquette.scores.stage import run as score
 from maquette.studio.config import StudioConfig
 from maquette.studio.stage import run as make_capture
 
+STAGES = ("capture", "cameras", "masks", "fields", "asset")
 WAYS: dict[str, PosesConfig] = {
     "both": PosesConfig(Path()),
     "network": PosesConfig(Path(), local="off"),
@@ -95,7 +97,7 @@ def main() -> None:
         learnt = Workspace(asked.to / name)
         learn(learnt, RunConfig(CamerasConfig(source=capture, size=size_of(truth))), "asset")
         for minutes in asked.minutes:
-            workspace = beside(learnt, f"{name}-{minutes:g}")
+            workspace = lend(learnt, asked.to / f"{name}-{minutes:g}", STAGES)
             train(workspace, EstimatorConfig(minutes=minutes))
             for way in asked.ways:
                 rows.append(look(workspace, name, minutes, way, capture, truth))
@@ -108,17 +110,6 @@ def size_of(truth: Truth) -> float:
     """What a person measures: the longest side of the object's upright box."""
     vertices = load_mesh(Path(str(truth.mesh))).vertices.double().numpy()
     return float(np.ptp(apply(object_frame(vertices, np.array([0.0, 0.0, 1.0]), 1.0), vertices), axis=0).max())
-
-
-def beside(learnt: Workspace, name: str) -> Workspace:
-    """A workspace with the same capture, cameras, masks, fields and asset, for a network of its own."""
-    folder = learnt.root.parent / name
-    folder.mkdir(exist_ok=True)
-    for stage in ("capture", "cameras", "masks", "fields", "asset"):
-        source, link = (learnt.root / stage).resolve(), folder / stage
-        if source.exists() and not link.exists():
-            link.symlink_to(source)
-    return Workspace(folder)
 
 
 def look(workspace: Workspace, name: str, minutes: float, way: str, capture: Path, truth: Truth) -> Row:

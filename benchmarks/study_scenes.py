@@ -100,6 +100,5 @@ def _prepare_real(scene: RealScene, folder: Path, seed: int) -> Trials:
         if not (photos / view.name).exists():
             (photos / view.name).symlink_to(workspace.photo(view.name).resolve())
     camera = views[0].camera
-    params = (camera.fx, camera.fy, camera.cx, camera.cy)
-    write_camera(folder / "test" / "camera.json", Lens("PINHOLE", camera.width, camera.height, params))
+    write_camera(folder / "test" / "camera.json", Lens.of_pinhole(camera))
     return Trials(photos, folder / "test" / "camera.json", folder, folder, scene.diameter)

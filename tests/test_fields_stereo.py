@@ -10,11 +10,11 @@ from maquette.fields.models import FieldShapes, Foreground
 from maquette.fields.rays import DensePoints, RayBank, TrainingPhoto
 from maquette.fields.sharpen import BAND, band_for
 from maquette.fields.solid import REACH, SIDE, fit, grid_points, looked_through, poisson, solid
-from maquette.fields.stereo import dense_points, look_at_sphere
+from maquette.fields.stereo import DenseConfig, dense_points, look_at_sphere
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import apply, centre_of, inverse
 from maquette.kernels.hashgrid import GridShape
-from maquette.matching.stereo import Comparison, StereoConfig, sweep
+from maquette.matching.stereo import Comparison, sweep
 from toy_scene import CAMERA, CUBE, poses, take_photo
 
 SPHERE = Sphere((0.0, 0.0, CUBE / 2), 1.2 * CUBE)
@@ -35,7 +35,7 @@ def photos_of_cube(count: int = 14) -> list[TrainingPhoto]:
 
 @pytest.fixture(scope="module")
 def dense() -> DensePoints:
-    return dense_points(photos_of_cube(), StereoConfig(planes=64), 0)
+    return dense_points(photos_of_cube(), DenseConfig(planes=64), 0)
 
 
 def test_points_lie_on_the_cube_or_the_table_and_normals_face_out_of_them(dense: DensePoints) -> None:
@@ -62,7 +62,7 @@ def test_the_objects_points_are_those_that_most_masks_hold(dense: DensePoints) -
 
 
 def test_the_same_photos_give_the_same_points() -> None:
-    few = StereoConfig(planes=16, points=300)
+    few = DenseConfig(planes=16, points=300)
     photos = photos_of_cube()[:4]
     first, second = (dense_points(photos, few, 3) for _ in range(2))
     assert torch.equal(first.points, second.points) and torch.equal(first.own, second.own)
@@ -81,7 +81,7 @@ def test_ignored_pixels_and_lone_photos_have_no_depth() -> None:
     ignored = np.ones((CAMERA.height, CAMERA.width), bool)
     hidden = TrainingPhoto(**{**photos[0].__dict__, "ignored": ignored})
     looks = [look for photo in (hidden, *photos[1:]) if (look := look_at_sphere(photo)) is not None]
-    few = StereoConfig(planes=8)
+    few = DenseConfig(planes=8)
     assert (sweep(looks[0], looks[1:], few).score == -1).all()
     assert (sweep(looks[1], looks[2:], few).score == -1).all()
     assert not len(dense_points(photos[:2], few, 0).points)

@@ -116,6 +116,8 @@ def test_surroundings_are_replaced_only_where_the_truth_is_known(toy, tmp_path):
     searched = run(toy.workspace, replace(request, whole=True, name="whole", overlays=False))
     assert searched.box_source == "none: searched for in the whole photo"
     boxes = write_boxes(tmp_path, {"000.png": [20, 10, 70, 60]})
+    with pytest.raises(InputError, match="--whole searches the whole photo: leave --boxes and --masks out"):
+        run(toy.workspace, request_of(toy, boxes=boxes, whole=True))
     with pytest.raises(InputError, match="--replace-surroundings needs --box-from"):
         run(toy.workspace, request_of(toy, boxes=boxes, replace_surroundings=rooms))
 

@@ -6,8 +6,8 @@ from typing import Literal
 from maquette.fields.interface import CompositionName, HeadName, KindName
 from maquette.fields.losses import ClusterForm, ColourForm, ForegroundForm, LossTerm
 from maquette.fields.models import FieldShapes
+from maquette.fields.stereo import DenseConfig
 from maquette.fields.trace import Sharpness
-from maquette.matching.stereo import StereoConfig
 
 Weight = Literal["own", "visible"]
 Baseline = Literal["none", "neus", "neus-mask", "semantic", "dff"]
@@ -94,7 +94,7 @@ class FieldsConfig:
     """What the foreground starts from. sphere: a ball. points: a convex outline, by sparse points where cameras
     look and the coarse masks' hull elsewhere. stereo: the solid that dense points, found by sweeping planes through
     the photos, cut out of that outline."""
-    stereo: StereoConfig = field(default_factory=StereoConfig)
+    stereo: DenseConfig = field(default_factory=DenseConfig)
     sharpen: tuple[float, ...] = (0.4, 0.7)
     """When, as shares of the training, the coarse masks are made sharp with the fields' own silhouettes."""
     smooth_step: float = 0.01

@@ -22,9 +22,7 @@ def masks_agreement(photos: Sequence[TrainingPhoto], masks: Sequence[Bool[np.nda
     votes = hull_votes(photos, masks, SIDE).reshape(SIDE, SIDE, SIDE)
     if not votes.min() < HELD < votes.max():
         return 0.0
-    vertices, faces = marching_cubes(votes, HELD)[:2]
-    unit = torch.as_tensor(vertices.copy()).float() * (2 / (SIDE - 1)) - 1
-    hull = MeshRenderer(Mesh(unit, torch.as_tensor(faces.astype(np.int32))))
+    hull = level_surface(votes, HELD)
     overlaps = []
     for photo, mask in zip(photos, masks, strict=True):
         # Every other pixel both ways: a mean over photos needs no more.
@@ -34,6 +32,13 @@ def masks_agreement(photos: Sequence[TrainingPhoto], masks: Sequence[Bool[np.nda
         either = (shown | inside).sum()
         overlaps.append((shown & inside).sum() / either if either else 1.0)
     return float(np.mean(overlaps))
+
+
+def level_surface(values: Float[np.ndarray, "side side side"], level: float) -> MeshRenderer:
+    """The surface in the unit frame on which values at the `cube_points` have a level that some exceed, not all."""
+    vertices, faces = marching_cubes(values, level)[:2]
+    unit = torch.as_tensor(vertices.copy()).float() * (2 / (len(values) - 1)) - 1
+    return MeshRenderer(Mesh(unit, torch.as_tensor(faces.astype(np.int32))))
 
 
 def cube_points(side: int) -> Float[np.ndarray, "place 3"]:

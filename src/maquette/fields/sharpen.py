@@ -15,14 +15,13 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
-from skimage.measure import marching_cubes
 
 from maquette.data.images import read_mask, write_image
 from maquette.data.progress import say
-from maquette.fields.consistency import masks_agreement
+from maquette.fields.consistency import level_surface, masks_agreement
 from maquette.fields.rays import TrainingPhoto, camera_rays_unit
 from maquette.fields.render import FieldRenderer
-from maquette.render.mesh import Mesh, MeshRenderer
+from maquette.render.mesh import MeshRenderer
 
 BAND = (4, 32)
 """The band's least and largest half width, in pixels."""
@@ -125,6 +124,4 @@ def _surface(renderer: FieldRenderer) -> MeshRenderer | None:
     grid = torch.stack(planes).numpy()
     if not (grid < 0).any():
         return None
-    vertices, faces = marching_cubes(grid, 0.0)[:2]
-    vertices = torch.as_tensor(vertices.copy()).float() * (2 / (SIDE - 1)) - 1
-    return MeshRenderer(Mesh(vertices, torch.as_tensor(faces.astype(np.int32))))
+    return level_surface(grid, 0.0)

@@ -5,6 +5,7 @@ gap under a handle) has places of its own here. Not in DORec.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,7 +20,17 @@ from maquette.matching.stereo import Depth, Look, StereoConfig, confirm, sweep_a
 UNIT_SPHERE = Sphere((0.0, 0.0, 0.0), 1.0)
 
 
-def dense_points(photos: Sequence[TrainingPhoto], config: StereoConfig, seed: int) -> DensePoints:
+@dataclass(frozen=True)
+class DenseConfig(StereoConfig):
+    """How depth is looked for, and which points are made of it."""
+
+    in_masks: float = 0.6
+    """Share of the agreeing photos' coarse masks that hold a point of the object."""
+    points: int = 200_000
+    """Points kept, at random."""
+
+
+def dense_points(photos: Sequence[TrainingPhoto], config: DenseConfig, seed: int) -> DensePoints:
     """Points that at least `agreeing` + 1 photos agree on; none where fewer than three photos see the sphere."""
     looks = [look for photo in photos if (look := look_at_sphere(photo)) is not None]
     if len(looks) < 3:
@@ -47,7 +58,7 @@ def look_at_sphere(photo: TrainingPhoto) -> Look | None:
 
 
 def _agreed(
-    idx: int, looks: Sequence[Look], depths: Sequence[Depth], others: Sequence[int], config: StereoConfig
+    idx: int, looks: Sequence[Look], depths: Sequence[Depth], others: Sequence[int], config: DenseConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """A photo's points in the sphere that others confirm, their normals, its camera's centre, whether they are the
     object's."""

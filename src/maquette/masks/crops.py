@@ -138,8 +138,7 @@ def box_mask(
     crop: Crop, box: tuple[float, float, float, float], margin: float = 0.03
 ) -> Bool[np.ndarray, "size size"]:
     """The pixels of the window that lie in a box of the photo (x0, y0, x1, y1), or within `margin` of its sides."""
-    size = crop.camera.width
-    at = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
+    at = crop.camera.pixel_grid()
     x, y = np.moveaxis(at @ crop.photo_from_crop[:, :2].T + crop.photo_from_crop[:, 2], -1, 0)
     wide, high = margin * (box[2] - box[0]), margin * (box[3] - box[1])
     return (x > box[0] - wide) & (x < box[2] + wide) & (y > box[1] - high) & (y < box[3] + high)

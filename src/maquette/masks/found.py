@@ -78,8 +78,8 @@ def found_masks(workspace: Workspace, capture: Capture, request: MasksConfig) ->
 def _found_within(workspace: Workspace, capture: Capture, request: MasksConfig, extract: Extractor) -> Found:
     views, crops = open_crops(workspace, capture, request)
     voxels = make_voxels(crops, capture.sphere, plane_unit(capture), request.voxels)
-    depths = _reliefs(views, crops, capture, request) if request.method == "vote" else None
-    voted, labels = _voted(crops, extract, voxels, request, depths)
+    known = _reliefs(views, crops, capture, request) if request.method == "vote" else None
+    voted, labels = _voted(crops, extract, voxels, request, known)
     masks = {}
     for view, crop, mask, hull in zip(views, crops, voted.masks, voted.hulls, strict=True):
         agreement = overlap(mask, hull)
@@ -106,13 +106,13 @@ def _reliefs(views: list[View], crops: list[Crop], capture: Capture, request: Ma
 
 
 def _voted(
-    crops: list[Crop], extract: Extractor, voxels: Voxels, request: MasksConfig, depths: list[Relief] | None
+    crops: list[Crop], extract: Extractor, voxels: Voxels, request: MasksConfig, known: list[Relief] | None
 ) -> tuple[Vote, list[UInt8[np.ndarray, "size size"]] | None]:
     """Masks, their common hull's silhouettes and, where the method makes them, label maps."""
     if request.method == "vote":
         joint = request.with_appearance and request.features != "appearance"
         labels = voting_clusters(crops, extract, request.clusters, joint, request.seed)
-        return vote(crops, labels, voxels, request.voxels, request.rounds, request.grabcut, None, depths), None
+        return vote(crops, labels, voxels, request.voxels, request.rounds, request.grabcut, None, known), None
     segments = cosegment(crops, extract, request.cosegmentation, request.seed)
     masks = [segment.mask for segment in segments]
     support, _ = common_hull(voxels, masks, [crop.valid for crop in crops], request.crop, request.voxels)

@@ -57,18 +57,17 @@ def reliefs(
     standing = np.concatenate([one.points[kind > 0] for one, kind in zip(seen, kinds, strict=True)])
     own = object_cells(standing)
     result = []
-    for crop, one, kind in zip(crops, seen, kinds, strict=True):
+    for look, one, kind in zip(looks, seen, kinds, strict=True):
         at = cells_of(one.points[kind > 0])
         kind[kind > 0] = own[at[:, 0], at[:, 1], at[:, 2]]
-        relief = np.zeros(crop.valid.shape, np.int8)
-        relief[one.row, one.column] = np.where(textured(crop)[one.row, one.column], kind, 0)
+        relief = np.zeros(look.grey.shape, np.int8)
+        relief[one.row, one.column] = np.where(textured(look.grey)[one.row, one.column], kind, 0)
         result.append(relief)
     return result
 
 
-def textured(crop: Crop) -> Bool[np.ndarray, "size size"]:
+def textured(grey: Float[np.ndarray, "size size"]) -> Bool[np.ndarray, "size size"]:
     """Where a pixel's own surroundings are not plain."""
-    grey = cv2.cvtColor(crop.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     mean, square = (cv2.blur(values, (3, 3)) for values in (grey, grey * grey))
     return square - mean * mean > PLAIN**2
 

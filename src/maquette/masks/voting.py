@@ -38,19 +38,19 @@ def vote(
     rounds: int,
     grabcut: int,
     marked: Mapping[int, Bool[np.ndarray, "size size"]] | None = None,
-    depths: Sequence[Relief] | None = None,
+    reliefs: Sequence[Relief] | None = None,
 ) -> Vote:
     """Alternate: clusters are foreground as far as the hull covers them, GrabCut cuts each photo along its own
     edges, and the hull is what all cuts agree on. It starts as the middle of the sphere.
 
     Two rounds are enough: the cuts find the object's outline, the hull throws out what only one photo took. Where
     a person has `marked` photos, their masks stay as they are, only they teach the clusters at first, and every
-    hull lies within their cones. What depth says (`depths`, one relief a photo) teaches the clusters too, and
+    hull lies within their cones. What depth says (`reliefs`, one a photo) teaches the clusters too, and
     stands against them and the hull.
     """
     marked = marked or {}
     size = crops[0].pixels.shape[0]
-    reliefs = depths or [np.zeros((size, size), np.int8) for _ in crops]
+    reliefs = reliefs or [np.zeros((size, size), np.int8) for _ in crops]
     count = max(int(label.max()) for label in labels) + 1
     valid = [crop.valid for crop in crops]
     if marked:

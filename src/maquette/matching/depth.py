@@ -6,9 +6,12 @@ Symbols: w(u) how much pixel u is trusted, d_sensor and d_render depths (z in ca
   to the surface:           point-to-plane ICP between what the sensor sees at u and what the render shows there.
   agreement of a pose:      (n_near - n_through) / n over the pixels where both show something; near within NEAR
                             diameters, through where the sensor sees more than THROUGH beyond the surface.
+  of several poses:         the greatest agreement less (|t - t_start| / (STEP diameters))^2.
 Deviates from the published step: where an occluder covers most of A, delta would be its distance; differences of
 more than `reach` are left out.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,6 +27,8 @@ Depth = Float[np.ndarray, "height width"]
 # Fewer pixels than this say nothing.
 LEAST = 30
 NEAR, THROUGH = 0.02, 0.05
+# Diameters that photos alone are wrong by only where depth gains all there is to gain.
+STEP = 0.25
 # Directions held this much less than the best held one are not held at all (a facetted cylinder: about 1e-4).
 HELD = 3e-4
 
@@ -63,6 +68,24 @@ def depth_agreement(
         return -1.0
     gap = (sensed - rendered)[both] / diameter
     return float((np.abs(gap) < NEAR).mean() - (gap > THROUGH).mean())
+
+
+def best_explained(
+    start: Matrix4,
+    others: Sequence[Matrix4],
+    camera: Camera,
+    sensed: Depth,
+    renderer: MeshRenderer,
+    diameter: float,
+) -> Matrix4:
+    """Of a pose that the photo gave and others that depth made of it, the one that explains the depth best."""
+
+    def worth(pose: Matrix4) -> float:
+        # The median along a ray may be an occluder's, or of a surface that the mesh lacks.
+        step = float(np.linalg.norm(pose[:3, 3] - start[:3, 3])) / (STEP * diameter)
+        return depth_agreement(pose, camera, sensed, renderer, diameter) - step**2
+
+    return max((start, *others), key=worth)
 
 
 def fit_to_surface(

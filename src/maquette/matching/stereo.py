@@ -41,10 +41,6 @@ class StereoConfig:
     """How far another photo's depth may differ, in sphere radii."""
     agreeing: int = 2
     """Other photos that must find the same place."""
-    in_masks: float = 0.6
-    """Share of the agreeing photos' coarse masks that hold a point of the object."""
-    points: int = 200_000
-    """Points kept, at random."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +67,8 @@ class Look:
     @property
     def slopes(self) -> Float[np.ndarray, "height width 3"]:
         """(x/z, y/z, 1) of each pixel."""
-        row, column = np.mgrid[: self.camera.height, : self.camera.width]
-        return np.stack([column, row, np.ones_like(row)], -1) @ np.linalg.inv(self.index_from_slope).T
+        rays = self.camera.directions(self.camera.pixel_grid())
+        return rays / rays[..., 2:]
 
 
 @dataclass(frozen=True)

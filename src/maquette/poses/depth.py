@@ -4,22 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
 from maquette.data.errors import InputError
 from maquette.data.images import read_depth
 from maquette.data.records import PoseEstimate
-from maquette.estimator.crops import crop_camera, crop_photo, crop_window
-from maquette.geometry.transforms import Matrix4
-from maquette.matching.depth import depth_agreement, fit_to_surface, move_along_ray
+from maquette.estimator.crops import crop_camera, crop_window
+from maquette.matching.depth import best_explained, fit_to_surface, move_along_ray
+from maquette.poses.ensemble import observe
 from maquette.poses.find import Finder
 from maquette.render.views import render_view, silhouette_box
 
 # Side of the crop in which depths are compared.
 SIDE = 128
-# Diameters that photos alone are wrong by only where depth gains all there is to gain.
-STEP = 0.25
 SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
 
@@ -57,24 +54,17 @@ def lift_to_depth(
     window = crop_window(outline, 1.1 if estimator is None else estimator.crop_scale)
     weight = np.ones((side, side))
     if estimator is not None:
-        queries = estimator.encode(torch.as_tensor(crop_photo(photo, window, estimator.crop_size))[None])
-        trust = queries.query[0].float().norm(dim=-1) * queries.visible_logit[0].float().sigmoid()
-        weight = trust.double().cpu().numpy()
+        seen = observe(photo, camera, window, estimator)
+        assert seen.visible_logit is not None
+        weight = (seen.query.norm(dim=-1) * seen.visible_logit.sigmoid()).double().numpy()
     renderer, diameter = finder.renderer, finder.diameter
     small = crop_camera(camera, window, side)
     sensed, rendered = crop_depth(depth, window, side), render_view(renderer, small, pose).depth
     moved = move_along_ray(pose, small, rendered.double().numpy(), sensed, weight, 0.5 * diameter)
     window = crop_window(outline, 1.1)
     small, sensed = crop_camera(camera, window, SIDE), crop_depth(depth, window, SIDE)
-    start = pose
-    fitted = [fit_to_surface(one, small, sensed, renderer, diameter) for one in (start, moved)]
-
-    def plausible(one: Matrix4) -> float:
-        # The median along a ray may be an occluder's, or of a surface that the mesh lacks.
-        step = float(np.linalg.norm(one[:3, 3] - start[:3, 3])) / (STEP * diameter)
-        return depth_agreement(one, small, sensed, renderer, diameter) - step**2
-
-    best = max((start, moved, *fitted), key=plausible)
+    fitted = [fit_to_surface(start, small, sensed, renderer, diameter) for start in (pose, moved)]
+    best = best_explained(pose, [moved, *fitted], small, sensed, renderer, diameter)
     return replace(estimate, cam_from_obj=best, covariance=None, modes=())
 
 

@@ -162,6 +162,8 @@ def _check(request: PosesConfig) -> None:
     given = [option for option, value in said.items() if value is not None]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} both say where the object is; give one of them")
+    if request.whole and (request.boxes or request.masks):
+        raise InputError("--whole searches the whole photo: leave --boxes and --masks out")
     if request.replace_surroundings is not None and request.box_from is None:
         raise InputError("--replace-surroundings needs --box-from: the object's true outline is what is kept")
     if not request.name or "/" in request.name or request.name.startswith("."):

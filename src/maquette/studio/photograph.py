@@ -1,12 +1,13 @@
 """Photos of a lit scene: what each pixel sees, how it shines, and what a small camera's sensor makes of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from maquette.geometry.camera import Camera
@@ -90,8 +91,7 @@ def sense_depth(
     seen straight on); pixels beside a jump of 3 % and beyond `farthest` are lost.
     """
     true = depth.numpy().astype(np.float64)
-    alone = _edges(torch.zeros_like(depth, dtype=torch.int32), torch.nan_to_num(depth, posinf=1e6)).numpy()
-    measured = (true < farthest) & ~alone
+    measured = (true < farthest) & ~_jumps(depth).numpy()
     z = np.where(measured, true, 1.0)
     noisy = z + rng.standard_normal(z.shape) * (0.0012 + 0.0019 * (z - 0.4) ** 2)
     return np.where(measured, noisy, 0.0)
@@ -127,13 +127,23 @@ def _all_directions(camera: Camera) -> Float[Tensor, "pixel 3"]:
 def _edges(
     owner: Int[Tensor, "height width"], depth: Float[Tensor, "height width"]
 ) -> Bool[Tensor, "height width"]:
-    """Pixels beside a jump of owner or of depth (3 %)."""
-    edge = torch.zeros_like(owner, dtype=torch.bool)
+    """Pixels beside a jump of owner or of depth."""
+    return _beside(owner, torch.ne) | _jumps(depth)
+
+
+def _jumps(depth: Float[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
+    """Pixels beside a jump of depth by 3 %."""
+    return _beside(depth, lambda a, b: (a - b).abs() > 0.03 * torch.minimum(a, b))
+
+
+def _beside(
+    image: Shaped[Tensor, "height width"], differ: Callable[[Tensor, Tensor], Tensor]
+) -> Bool[Tensor, "height width"]:
+    """Pixels with a neighbour, across or down, that they differ from."""
+    found = torch.zeros_like(image, dtype=torch.bool)
     for axis in (0, 1):
-        count = owner.shape[axis] - 1
-        a, b = owner.narrow(axis, 0, count), owner.narrow(axis, 1, count)
-        near, far = depth.narrow(axis, 0, count), depth.narrow(axis, 1, count)
-        jump = (a != b) | ((near - far).abs() > 0.03 * torch.minimum(near, far))
-        edge.narrow(axis, 0, count).logical_or_(jump)
-        edge.narrow(axis, 1, count).logical_or_(jump)
-    return edge
+        count = image.shape[axis] - 1
+        apart = differ(image.narrow(axis, 0, count), image.narrow(axis, 1, count))
+        for start in (0, 1):
+            found.narrow(axis, start, count).logical_or_(apart)
+    return found
