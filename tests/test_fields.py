@@ -112,7 +112,9 @@ def test_the_start_is_the_outline_of_the_points_and_flat_where_they_are() -> Non
     plate = (torch.rand(4000, 2, generator=_generator()) - 0.5) @ torch.stack([side, other]) + 0.1 * up
     directions = outline_directions(up)
     nowhere = torch.zeros(0, 3)
-    field.start_from(directions, supports(directions, plate, nowhere, directions, otherwise=0.6, margin=0.0))
+    field.start_from(
+        directions, supports(directions, plate, nowhere, nowhere, directions, otherwise=0.6, margin=0.0)
+    )
     with torch.no_grad():
         field.out.weight.zero_()
     assert field.sdf(0.5 * (plate - 0.1 * up) + 0.1 * up).abs().max() < 0.02
@@ -126,9 +128,13 @@ def test_outline_reaches_the_points_where_cameras_look_and_the_hull_elsewhere() 
     points = normalize(torch.randn(500, 3, generator=_generator()), dim=-1) * 0.3
     hull = normalize(torch.randn(20000, 3, generator=_generator()), dim=-1) * 0.5
     eyes = torch.tensor([[0.0, 0.0, 3.0]])
-    reach = supports(directions, points, hull, eyes, otherwise=0.6)
+    reach = supports(directions, points, hull, torch.zeros(0, 3), eyes, otherwise=0.6)
     seen = directions[:, 2] > 0.27
     assert (reach[seen] < 0.35).all()
+    # A handle above the rest, of which a hundredth of the dense points tell.
+    dense = torch.cat([points.repeat(20, 1), torch.tensor([[0.0, 0.0, 0.6]]).expand(101, 3)])
+    higher = supports(directions, points, hull, dense, eyes, otherwise=0.6)
+    assert higher[-2] > 0.6 and reach[-2] < 0.35
     torch.testing.assert_close(reach[~seen], torch.full_like(reach[~seen], 0.5), atol=0.01, rtol=0.0)
 
 

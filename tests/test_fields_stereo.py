@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import torch
 
+from maquette.fields.config import FieldsConfig
 from maquette.fields.convex import convex_distance
 from maquette.fields.models import FieldShapes, Foreground
 from maquette.fields.rays import DensePoints, RayBank, TrainingPhoto
 from maquette.fields.sharpen import BAND, band_for
-from maquette.fields.solid import REACH, SIDE, fit, grid_points, looked_through, poisson, solid
-from maquette.fields.stereo import DenseConfig, dense_points, look_at_sphere
+from maquette.fields.solid import REACH, SIDE, fit, grid_points, looked_through, poisson, solid, uncontradicted
+from maquette.fields.stereo import DenseConfig, dense_points, evenly, look_at_sphere
+from maquette.fields.training import starting_sharpness
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import apply, centre_of, inverse
 from maquette.kernels.hashgrid import GridShape
@@ -54,7 +56,7 @@ def test_points_lie_on_the_cube_or_the_table_and_normals_face_out_of_them(dense:
 
 def test_the_objects_points_are_those_that_most_masks_hold(dense: DensePoints) -> None:
     world = apply(inverse(SPHERE.unit_from_world), dense.points.double().numpy())
-    top = (np.abs(world[:, :2]) < 0.4 * CUBE).all(-1) & (world[:, 2] > 0.9 * CUBE)
+    top = (np.abs(world[:, :2]) < 0.4 * CUBE).all(-1) & (np.abs(world[:, 2] - CUBE) < 0.1 * CUBE)
     far = np.abs(world[:, :2]).max(-1) > 0.9 * CUBE
     own = dense.own.numpy()
     assert own[top].mean() > 0.97
@@ -66,6 +68,23 @@ def test_the_same_photos_give_the_same_points() -> None:
     photos = photos_of_cube()[:4]
     first, second = (dense_points(photos, few, 3) for _ in range(2))
     assert torch.equal(first.points, second.points) and torch.equal(first.own, second.own)
+
+
+def test_what_few_photos_see_keeps_its_points_beside_what_all_see() -> None:
+    rng = np.random.default_rng(0)
+    often, seldom = rng.uniform(-0.1, 0.0, (50_000, 3)), rng.uniform(0.1, 0.2, (300, 3))
+    kept = evenly(np.concatenate([often, seldom]), 20_000, rng)
+    assert len(kept) == 20_000 and (kept >= len(often)).sum() > 280
+
+
+def test_points_that_many_lines_of_sight_pass_through_are_dropped() -> None:
+    rng = np.random.default_rng(0)
+    floor = np.column_stack([rng.uniform(-0.2, 0.2, (20_000, 2)), np.full(20_000, -0.3)])
+    wrong = np.array([[0.0, 0.0, 0.1]])
+    points = torch.as_tensor(np.concatenate([floor, wrong])).float()
+    up = torch.tensor([0.0, 0.0, 1.0]).expand(len(points), 3)
+    cleaned = uncontradicted(DensePoints(points, up, points + 3 * up, torch.ones(len(points), dtype=torch.bool)))
+    torch.testing.assert_close(cleaned.points, points[:-1])
 
 
 def test_a_window_correlates_with_itself_however_bright_and_with_nothing_plain() -> None:
@@ -141,6 +160,19 @@ def test_the_solid_is_the_outline_where_nothing_is_known_and_open_where_it_was_l
     base = (middle[:, :2] < 0.3).all(-1) & (places[:, 2].numpy() < -0.36) & (places[:, 2].numpy() > -0.46)
     assert (shape[hollow] > 0).all() and (shape[base] < 0).all()
     assert (shape[(middle > 0.55).any(-1)] > 0).all()
+    # Of the lower half a patch of the floor alone is seen: what cameras looked through on their way there is open.
+    patch = (np.abs(points[:, :2]) < 0.2).all(-1)
+    opened = solid(cup.only(torch.as_tensor((points[:, 2] > 0.1) | patch)), outline).ravel()
+    column = (middle[:, :2] < 0.16).all(-1) & (places[:, 2].numpy() > -0.2) & (places[:, 2].numpy() < 0.4)
+    assert (opened[column] > 0).all()
+
+
+def test_the_solid_starts_sharp_and_everything_else_soft(dense: DensePoints) -> None:
+    photos = photos_of_cube()[:1]
+    solid_start, points_start = FieldsConfig(), FieldsConfig(start="points")
+    assert starting_sharpness(solid_start, RayBank(photos, None, dense)).first == solid_start.solid_inv_s
+    assert starting_sharpness(solid_start, RayBank(photos)) == solid_start.sharpness
+    assert starting_sharpness(points_start, RayBank(photos, None, dense)) == points_start.sharpness
 
 
 def test_a_network_learns_the_solid_it_is_given() -> None:

@@ -25,9 +25,9 @@ class Losses:
     visible: LossTerm = LossTerm(0.1)
     """Coarse mask against the foreground's weight in the composite."""
     cluster: LossTerm = LossTerm(0.1, start=0.5)
-    points: LossTerm = LossTerm(0.5)
+    points: LossTerm = LossTerm(3.0)
     """Sparse and dense points that lie in the masks against the surface."""
-    free: LossTerm = LossTerm(1.0)
+    free: LossTerm = LossTerm(5.0)
     """No surface on lines of sight to dense points."""
     distinct: LossTerm = LossTerm(0.5, start=0.5)
     """No place within two distances at once; counts with the composition min-sdf alone."""
@@ -117,5 +117,8 @@ class FieldsConfig:
     """Stop early, with advice, when training visibly goes nowhere."""
     shapes: FieldShapes = field(default_factory=FieldShapes)
     sharpness: Sharpness = field(default_factory=lambda: Sharpness(first=40.0, annealed=0.2))
+    solid_inv_s: float = 250.0
+    """inv_s at first where a solid is what the foreground starts from: softer, the wall of a cup would let light
+    through, and its inside be filled to stop it."""
     losses: Losses = field(default_factory=Losses)
     seed: int = 0

@@ -13,7 +13,8 @@ from torch import Tensor
 from maquette.fields.consistency import cube_points, hull_votes
 from maquette.fields.rays import TrainingPhoto
 
-LEAST_POINTS = 50
+LEAST_POINTS, MOST_POINTS = 50, 50_000
+"""Fewer sparse or dense points say nothing; more dense ones (in random order) nothing new."""
 
 
 def masks_hull(
@@ -32,17 +33,22 @@ def supports(
     directions: Float[Tensor, "direction 3"],
     points: Float[Tensor, "point 3"],
     hull: Float[Tensor, "voxel 3"],
+    dense: Float[Tensor, "place 3"],
     cameras: Float[Tensor, "camera 3"],
     otherwise: float,
     margin: float = 0.02,
 ) -> Float[Tensor, "direction"]:
-    """How far the object reaches: the 98th percentile of the sparse points where a camera looks from within 75
-    degrees of the direction, the hull elsewhere; `otherwise` where there is neither."""
+    """How far the object reaches: the 98th percentile of the sparse points, and all but the outermost of the dense
+    ones (a handle has few of either), where a camera looks from within 75 degrees of the direction; the hull
+    elsewhere; `otherwise` where there is neither."""
     reach = torch.full((len(directions),), otherwise)
     if len(hull):
         reach = (hull @ directions.T).max(dim=0).values
     if len(points) >= LEAST_POINTS:
         by_points = torch.quantile(points @ directions.T, 0.98, dim=0) + margin
+        if len(dense) >= LEAST_POINTS:
+            outermost = torch.quantile(dense[:MOST_POINTS] @ directions.T, 0.995, dim=0)
+            by_points = torch.maximum(by_points, outermost + margin)
         looked_at = (F.normalize(cameras, dim=-1) @ directions.T).max(dim=0).values > 0.26
         reach = torch.where(looked_at, by_points, torch.maximum(reach, by_points)) if len(hull) else by_points
     return reach

@@ -62,6 +62,10 @@ class DensePoints:
         nothing = torch.zeros(0, 3)
         return cls(nothing, nothing, nothing, torch.zeros(0, dtype=torch.bool))
 
+    def only(self, chosen: Bool[Tensor, "point"]) -> "DensePoints":
+        """Those that are chosen."""
+        return DensePoints(self.points[chosen], self.normals[chosen], self.eyes[chosen], self.own[chosen])
+
 
 def unit_from_cam(view: View, sphere: Sphere) -> Matrix4:
     """A similarity: camera coordinates (world units) to the unit frame."""

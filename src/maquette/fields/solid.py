@@ -1,14 +1,15 @@
 """Where the foreground starts: a solid drawn through dense points, and through a convex outline where none are.
 
 The solid is what Poisson's equation makes of points with outward normals: the gradient of its indicator is their
-sum. Gaps close smoothly: a cup starts as a cup though nothing could be matched at its bottom.
+sum. Gaps close smoothly: a cup starts as a cup though nothing could be matched at its bottom. Lines of sight to the
+points open what it closed too far.
 Deviates: NeuS starts from a sphere. Sources: Kazhdan et al. 2006; solved by Fourier transform, Peng et al. 2021.
 """
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
+from scipy.ndimage import binary_closing, distance_transform_edt, gaussian_filter, map_coordinates
 from scipy.spatial import KDTree
 from skimage.measure import marching_cubes
 from torch import Tensor
@@ -21,6 +22,9 @@ REACH = 1.25
 """Grids span [-REACH, REACH]^3: the Fourier transform's repetitions stay away from the sphere."""
 NEAR = 0.1
 """Where a dense point is nearer than this, the outline has nothing to say."""
+
+SURE = 0.06
+"""No line of sight opens what is nearer to a dense point than this: points that err would tear thin walls."""
 
 Grid = Float[np.ndarray, "side side side"]
 
@@ -39,10 +43,12 @@ def solid(dense: DensePoints, outline: Grid) -> Grid:
         return outline
     rest, facing = _surface(outline)
     bare = KDTree(points).query(rest, distance_upper_bound=NEAR)[0] > NEAR
-    bare &= ~looked_through(dense)[tuple(np.round(_places(rest)).astype(int).T)]
+    free = np.asarray(binary_closing(looked_through(dense), iterations=2), dtype=bool)
+    bare &= ~free[tuple(np.round(_places(rest)).astype(int).T)]
     field = poisson(np.concatenate([points, rest[bare]]), np.concatenate([normals, facing[bare]]))
     step = 2 * REACH / SIDE
-    outer, inner = (np.asarray(distance_transform_edt(side)) for side in (field >= 0, field < 0))
+    inside = (field < 0) & ~(free & _far_from(points, SURE))
+    outer, inner = (np.asarray(distance_transform_edt(side)) for side in (~inside, inside))
     distance = (outer - inner) * step
     return np.maximum(gaussian_filter(distance, 1.0), outline)
 
@@ -76,6 +82,18 @@ def poisson(
 
 def looked_through(dense: DensePoints, least: int = 3) -> Bool[np.ndarray, "side side side"]:
     """Cells that hold at least `least` samples, half a cell apart, of lines of sight before they end."""
+    return (_samples_of_sight(dense) >= least).reshape(SIDE, SIDE, SIDE)
+
+
+def uncontradicted(dense: DensePoints, most: int = 4) -> DensePoints:
+    """The points whose cells hold at most `most` samples of lines of sight for each point in them: where many
+    cameras looked through a place, few can have seen something there."""
+    cell = np.ravel_multi_index(tuple(np.round(_places(dense.points.numpy())).astype(int).T), (SIDE,) * 3)
+    kept = _samples_of_sight(dense)[cell] <= most * np.bincount(cell, minlength=SIDE**3)[cell]
+    return dense.only(torch.as_tensor(kept))
+
+
+def _samples_of_sight(dense: DensePoints) -> Float[np.ndarray, "cell"]:
     passed = torch.zeros(SIDE**3)
     back = torch.arange(MARGIN, 2.0, REACH / SIDE)
     for points, eyes in zip(dense.points.split(20_000), dense.eyes.split(20_000), strict=True):
@@ -84,7 +102,7 @@ def looked_through(dense: DensePoints, least: int = 3) -> Bool[np.ndarray, "side
         cell = ((places + REACH) * (SIDE / (2 * REACH))).floor().long()
         flat = (cell[..., 0] * SIDE + cell[..., 1]) * SIDE + cell[..., 2]
         passed += torch.bincount(flat[places.norm(dim=-1) < 1], minlength=SIDE**3)
-    return (passed.reshape(SIDE, SIDE, SIDE) >= least).numpy()
+    return passed.numpy()
 
 
 def fit(foreground: ForegroundNetwork, distance: Grid, rng: np.random.Generator, steps: int = 300) -> None:
@@ -107,6 +125,13 @@ def fit(foreground: ForegroundNetwork, distance: Grid, rng: np.random.Generator,
 def _places(points: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "point 3"]:
     """Indices into a grid, whole at the cells' centres."""
     return (points + REACH) * (SIDE / (2 * REACH)) - 0.5
+
+
+def _far_from(points: Float[np.ndarray, "point 3"], distance: float) -> Bool[np.ndarray, "side side side"]:
+    """Cells further than this from all of the points."""
+    empty = np.ones((SIDE,) * 3, bool)
+    empty[tuple(np.round(_places(points)).astype(int).T)] = False
+    return np.asarray(distance_transform_edt(empty)) * (2 * REACH / SIDE) > distance
 
 
 def _surface(distance: Grid) -> tuple[Float[np.ndarray, "point 3"], Float[np.ndarray, "point 3"]]:

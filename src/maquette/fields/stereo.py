@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from maquette.fields.rays import DensePoints, TrainingPhoto
+from maquette.fields.solid import uncontradicted
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import inverse, without_scale
 from maquette.matching.stereo import Depth, Look, StereoConfig, confirm, sweep_all
@@ -26,21 +27,32 @@ class DenseConfig(StereoConfig):
 
     in_masks: float = 0.6
     """Share of the agreeing photos' coarse masks that hold a point of the object."""
+    sure: float = 0.8
+    """Correlation from which one agreeing photo is enough, where both masks say the same: few look into a cup."""
     points: int = 200_000
-    """Points kept, at random."""
+    """Points kept, as many as can be of each place: what few photos see is not outnumbered by what all see."""
 
 
 def dense_points(photos: Sequence[TrainingPhoto], config: DenseConfig, seed: int) -> DensePoints:
-    """Points that at least `agreeing` + 1 photos agree on; none where fewer than three photos see the sphere."""
+    """Points that at least `agreeing` + 1 photos agree on and no line of sight contradicts; none where fewer than
+    three photos see the sphere."""
     looks = [look for photo in photos if (look := look_at_sphere(photo)) is not None]
     if len(looks) < 3:
         return DensePoints.none()
     depths, order = sweep_all(looks, config)
     parts = [_agreed(idx, looks, depths, order[idx], config) for idx in range(len(looks))]
     points, normals, eyes, own = (np.concatenate([part[k] for part in parts]) for k in range(4))
-    chosen = np.random.default_rng(seed).permutation(len(points))[: config.points]
+    chosen = evenly(points, config.points, np.random.default_rng(seed))
     vectors = (torch.as_tensor(part[chosen]).float() for part in (points, normals, eyes))
-    return DensePoints(*vectors, own=torch.as_tensor(own[chosen]))
+    return uncontradicted(DensePoints(*vectors, own=torch.as_tensor(own[chosen])))
+
+
+def evenly(
+    points: Float[np.ndarray, "point 3"], count: int, rng: np.random.Generator, cell: float = 0.02
+) -> Int[np.ndarray, "kept"]:
+    """Indices of `count` points in random order, each drawn with a weight of one over how many share its cell."""
+    _, number, sharing = np.unique(np.floor(points / cell), axis=0, return_inverse=True, return_counts=True)
+    return np.argsort(rng.exponential(size=len(points)) * sharing[number.ravel()])[:count]
 
 
 def look_at_sphere(photo: TrainingPhoto) -> Look | None:
@@ -63,7 +75,9 @@ def _agreed(
     """A photo's points in the sphere that others confirm, their normals, its camera's centre, whether they are the
     object's."""
     look, depth, found = looks[idx], depths[idx], confirm(idx, looks, depths, others, config)
-    kept = (np.linalg.norm(found.points, axis=-1) < 1) & (found.agreeing >= config.agreeing)
+    sure = (depth.score[found.row, found.column] > config.sure) & ((found.held == 0) | (found.held >= 2))
+    needed = np.where(sure, 1, config.agreeing)
+    kept = (np.linalg.norm(found.points, axis=-1) < 1) & (found.agreeing >= needed)
     own = found.held[kept] >= config.in_masks * (found.agreeing[kept] + 1)
     normals = _normals(look, depth, depth.score > config.least_score)[found.row[kept], found.column[kept]]
     return found.points[kept], normals, np.broadcast_to(look.eye, (int(kept.sum()), 3)), own

@@ -1,6 +1,6 @@
 """The whole training loop, top to bottom: `train`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ from maquette.fields.render import FieldRenderer
 from maquette.fields.sampling import CoarseGrids
 from maquette.fields.sharpen import sharpened_masks
 from maquette.fields.solid import SIDE, fit, grid_points, solid
-from maquette.fields.trace import Traced, trace
+from maquette.fields.trace import Sharpness, Traced, trace
 
 CHECKPOINT_EVERY = 250
 
@@ -71,6 +71,7 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
     rng = np.random.default_rng(request.seed)
     generator = torch.Generator().manual_seed(request.seed)
     kind = KINDS[request.kind]
+    sharpness = starting_sharpness(request, bank)
     field, grids = build_field(request, bank.channels), kind.sampler(request.shapes)
     exposure = Exposure(len(bank.photos)) if request.exposure == "on" else None
     parts = {"field": field, "grids": grids} | ({} if exposure is None else {"exposure": exposure})
@@ -91,7 +92,7 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
     sharpenings = [round(share * request.steps) for share in request.sharpen]
 
     def sharpened(number: int) -> list[np.ndarray]:
-        inv_s = _number(field.foreground.inv_s(request.sharpness.inv_s(request.sharpen[number])))
+        inv_s = _number(field.foreground.inv_s(sharpness.inv_s(request.sharpen[number])))
         renderer = FieldRenderer(field, grids, inv_s, request.sections, floor=floor)
         return sharpened_masks(renderer, bank.photos, folder / f"masks{number}")
 
@@ -108,13 +109,13 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
         if step in sharpenings:
             bank.use_masks(sharpened(sharpenings.index(step)))
         batch = bank.draw(rng, request.rays, request.photos, request.on_object)
-        inv_s = field.foreground.inv_s(request.sharpness.inv_s(progress))
+        inv_s = field.foreground.inv_s(sharpness.inv_s(progress))
         traced = trace(
             field,
             grids,
             batch.rays,
             inv_s,
-            request.sharpness.anneal(progress),
+            sharpness.anneal(progress),
             request.sections,
             generator,
             floor=floor,
@@ -141,7 +142,7 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
             }
             save_tensors(checkpoint, training_state(model, optimizer, generator), notes)
     grids.complete(field)
-    return Trained(field, grids, _number(field.foreground.inv_s(request.sharpness.last)))
+    return Trained(field, grids, _number(field.foreground.inv_s(sharpness.last)))
 
 
 def loss_terms(
@@ -206,9 +207,10 @@ def _start(field: DecomposedField, bank: RayBank, floor: Tensor | None, request:
         directions = outline_directions(None if floor is None else floor[:3])
         eyes = torch.as_tensor(np.stack([photo.unit_from_cam[:3, 3] for photo in bank.photos])).float()
         hull = masks_hull(bank.photos, floor)
-        reach = supports(directions, bank.points_unit, hull, eyes, request.shapes.sphere)
+        own = bank.dense.points[bank.dense.own]
+        reach = supports(directions, bank.points_unit, hull, own, eyes, request.shapes.sphere)
         field.foreground.start_from(directions, reach)
-        if request.start == "stereo" and bank.dense.own.any():
+        if _starts_solid(request, bank):
             parts = [convex_distance(part, directions, reach)[0] for part in grid_points().split(65536)]
             outline = torch.cat(parts).double().reshape(SIDE, SIDE, SIDE)
             field.foreground.open_levels(request.first_levels, 0.0)
@@ -217,6 +219,17 @@ def _start(field: DecomposedField, bank: RayBank, floor: Tensor | None, request:
         field.surroundings.start_from_plane(floor)
     if field.head is not None and request.head == "features":
         field.head.query.copy_(bank.query())
+
+
+def _starts_solid(request: FieldsConfig, bank: RayBank) -> bool:
+    return request.start == "stereo" and bool(bank.dense.own.any())
+
+
+def starting_sharpness(request: FieldsConfig, bank: RayBank) -> Sharpness:
+    """The schedule of inv_s, which begins sharper where a solid is what the foreground starts from."""
+    if not _starts_solid(request, bank):
+        return request.sharpness
+    return replace(request.sharpness, first=max(request.sharpness.first, request.solid_inv_s))
 
 
 def _number(value: float | Tensor) -> float:
