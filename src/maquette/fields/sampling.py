@@ -199,6 +199,10 @@ def _points(axis: Float[Tensor, "side"]) -> Float[Tensor, "point 3"]:
 
 def lookup(grid: Float[Tensor, "a b c"], points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
     """Trilinear lookup in a grid over [-1, 1]^3."""
-    where = points.flip(-1).reshape(1, 1, 1, -1, 3)
-    found = F.grid_sample(grid[None, None], where, padding_mode="border", align_corners=True)
-    return found.reshape(points.shape[:-1])
+    # On a CPU torch shares out grids, not points: the same grid once for each thread.
+    shares = torch.get_num_threads() if points.device.type == "cpu" else 1
+    flat = points.flip(-1).reshape(-1, 3)
+    where = F.pad(flat, (0, 0, 0, -len(flat) % shares)).reshape(shares, 1, 1, -1, 3)
+    grids = grid.expand(shares, 1, *grid.shape)
+    found = F.grid_sample(grids, where, padding_mode="border", align_corners=True)
+    return found.reshape(-1)[: len(flat)].reshape(points.shape[:-1])
