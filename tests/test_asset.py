@@ -16,7 +16,7 @@ from maquette.asset.isosurface import extract
 from maquette.asset.simplify import mend, simplify
 from maquette.asset.stage import AssetConfig, check_options
 from maquette.asset.surface import find_surface
-from maquette.asset.unseen import close, steady, trim
+from maquette.asset.unseen import close, lifted, steady, trim
 from maquette.data.captures import in_asset_metres
 from maquette.data.errors import InputError
 from maquette.data.records import Asset, Capture, Points, View
@@ -134,6 +134,15 @@ def test_unseen_bumps_are_closed_smoothly_and_seen_surface_stays(rng: np.random.
     off = np.abs(np.linalg.norm(smooth[~seen], axis=-1) - 1)
     assert off.mean() < 0.4 * np.abs(np.linalg.norm(bumpy[~seen], axis=-1) - 1).mean()
     assert topology(faces).watertight
+
+
+def test_what_sank_below_the_plane_lies_on_it_and_the_rest_stays(rng) -> None:
+    vertices, up = rng.normal(size=(200, 3)), np.array([0.0, 0.6, 0.8])
+    moved, _ = lifted((vertices, np.zeros((0, 3), int)), np.append(up, 0.3))
+    height, before = moved @ up + 0.3, vertices @ up + 0.3
+    np.testing.assert_allclose(height, np.maximum(before, 0), atol=1e-12)
+    np.testing.assert_allclose(np.cross(moved - vertices, up), 0, atol=1e-12)
+    np.testing.assert_array_equal(moved[before >= 0], vertices[before >= 0])
 
 
 def test_trimming_opens_the_surface_where_nothing_was_seen() -> None:

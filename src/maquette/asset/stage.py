@@ -20,7 +20,7 @@ from maquette.asset.renders import Renderers, render_geometry, render_photos, vi
 from maquette.asset.surface import Found, find_surface
 from maquette.asset.symmetries import symmetries_of
 from maquette.asset.texture import find_texels, from_field, from_photos, sharpened
-from maquette.asset.unseen import Unseen, close, share_of_area, steady, trim
+from maquette.asset.unseen import Unseen, close, lifted, share_of_area, steady, trim
 from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_json, read_record, write_json
@@ -99,7 +99,7 @@ def run(workspace: Workspace, request: AssetConfig, overwrite: bool = False) -> 
     whole = views_to_render(capture, request.views)
     masks = render_photos(capture, whole, renderers, record.object_pixels, stage.partial)
     photos = photos_to_colour_from(workspace, capture, masks, round(0.7 * request.texture_size), record.noise)
-    shape = _shape(capture, found.surface, photos, request)
+    shape = _shape(capture, found.surface, photos, record, request)
     asset, finished = _finish(workspace, capture, shape, photos, field, request)
     export_mesh(stage.partial, finished, "m" if asset.metric else "sphere radius")
     write_json(stage.partial / "asset.json", asset)
@@ -145,13 +145,17 @@ def _surface(
         ) from None
 
 
-def _shape(capture: Capture, surface: Surface, photos: list[Photo], request: AssetConfig) -> _Shape:
+def _shape(
+    capture: Capture, surface: Surface, photos: list[Photo], record: FieldsRecord, request: AssetConfig
+) -> _Shape:
     """What photos see of the surface; then the unseen rest kept, closed or trimmed."""
     mesh_world, looks = _looked_at(capture, surface, photos)
     seen = steady((looks.seen_by > 0).numpy(), surface[1])
     unseen = share_of_area(mesh_world, ~seen)
     if request.unseen != "keep" and seen.any() and not seen.all():
         surface = close(surface, seen) if request.unseen == "close" else trim(surface, seen)
+        if record.plane is not None:
+            surface = lifted(surface, record.plane.double().numpy())
         mesh_world, looks = _looked_at(capture, surface, photos)
     return _Shape(surface, mesh_world, looks, unseen)
 

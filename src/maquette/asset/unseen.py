@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import diags, eye
 from scipy.sparse.linalg import spsolve
 
@@ -44,6 +44,13 @@ def close(surface: Surface, seen: Bool[np.ndarray, "vertex"], stiffness: float =
     moved = vertices.copy()
     moved[free] = np.asarray(spsolve(system, right)).reshape(-1, 3)
     return moved, faces
+
+
+def lifted(surface: Surface, plane: Float[np.ndarray, "4"]) -> Surface:
+    """What sank below the supporting plane (n, d), |n| = 1, laid onto it: closed smoothly, undersides bulge."""
+    vertices, faces = surface
+    below = np.minimum(vertices @ plane[:3] + plane[3], 0.0)
+    return vertices - below[:, None] * plane[:3], faces
 
 
 def trim(surface: Surface, seen: Bool[np.ndarray, "vertex"]) -> Surface:

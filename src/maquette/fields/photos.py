@@ -15,6 +15,7 @@ from maquette.data.workspace import Workspace
 from maquette.fields.config import FieldsConfig
 from maquette.fields.noise import Noise
 from maquette.fields.rays import TrainingPhoto, shrunk_ignored, training_camera, unit_from_cam
+from maquette.geometry.support import CLEARANCE
 from maquette.geometry.transforms import apply
 from maquette.masks.features import appearance
 
@@ -101,6 +102,6 @@ def object_points(workspace: Workspace, capture: Capture, request: FieldsConfig)
 
 
 def floor_plane(capture: Capture) -> Tensor | None:
-    """The supporting plane in the unit frame, a little below where it was found."""
+    """The supporting plane in the unit frame where its points lie: what is told from them begins a little above."""
     plane = plane_unit(capture)
-    return None if plane is None else torch.as_tensor(plane).float() + torch.tensor([0, 0, 0, 0.03])
+    return None if plane is None else torch.as_tensor(plane).float() + torch.tensor([0, 0, 0, CLEARANCE])

@@ -5,6 +5,9 @@ from jaxtyping import Float
 
 from maquette.geometry.sphere import Sphere
 
+CLEARANCE = 0.02
+"""How far above the median of its points the plane is told, in sphere radii: they scatter."""
+
 
 def supporting_plane(
     points_world: Float[np.ndarray, "point 3"], up_world: Float[np.ndarray, "3"], sphere: Sphere
@@ -27,4 +30,4 @@ def supporting_plane(
     if density[peak] < 0.15 * len(near):
         return None
     slab = near[np.abs(near - (edges[peak] + 0.01)) < 0.05]
-    return np.append(up, -(float(np.median(slab)) + 0.02))
+    return np.append(up, -(float(np.median(slab)) + CLEARANCE))

@@ -31,7 +31,8 @@ class DemoConfig:
     masks: MasksConfig = field(default_factory=MasksConfig)
     fields: FieldsConfig = field(default_factory=FieldsConfig)
     asset: AssetConfig = field(default_factory=AssetConfig)
-    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    estimator: EstimatorConfig = field(default_factory=lambda: EstimatorConfig(minutes=3.0))
+    """Trained shorter than usual (`run`: eight minutes)."""
 
 
 def demo(workspace: Workspace, request: DemoConfig, overwrite: bool = False) -> ScoresResult:
