@@ -15,7 +15,6 @@ from maquette.data.workspace import Workspace
 from maquette.fields.config import FieldsConfig
 from maquette.fields.noise import Noise
 from maquette.fields.rays import TrainingPhoto, shrunk_ignored, training_camera, unit_from_cam
-from maquette.geometry.support import CLEARANCE
 from maquette.geometry.transforms import apply
 from maquette.masks.features import appearance
 
@@ -102,6 +101,6 @@ def object_points(workspace: Workspace, capture: Capture, request: FieldsConfig)
 
 
 def floor_plane(capture: Capture) -> Tensor | None:
-    """The supporting plane in the unit frame where its points lie: what is told from them begins a little above."""
+    """The supporting plane (n, d) in the unit frame; None where none was found."""
     plane = plane_unit(capture)
-    return None if plane is None else torch.as_tensor(plane).float() + torch.tensor([0, 0, 0, CLEARANCE])
+    return None if plane is None else torch.as_tensor(plane).float()

@@ -8,8 +8,8 @@ Deviates: NeuS starts from a sphere. Sources: Kazhdan et al. 2006; solved by Fou
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from scipy.ndimage import binary_closing, distance_transform_edt, gaussian_filter, map_coordinates
+from jaxtyping import Bool, Float, Int
+from scipy.ndimage import binary_closing, distance_transform_edt, gaussian_filter, map_coordinates, uniform_filter
 from scipy.spatial import KDTree
 from skimage.measure import marching_cubes
 from torch import Tensor
@@ -20,6 +20,7 @@ from maquette.fields.rays import MARGIN, DensePoints
 SIDE = 128
 REACH = 1.25
 """Grids span [-REACH, REACH]^3: the Fourier transform's repetitions stay away from the sphere."""
+CELL = 2 * REACH / SIDE
 NEAR = 0.1
 """Where a dense point is nearer than this, the outline has nothing to say."""
 
@@ -31,7 +32,7 @@ Grid = Float[np.ndarray, "side side side"]
 
 def grid_points() -> Float[Tensor, "place 3"]:
     """The centres of the grid's cells, x slowest."""
-    axis = (torch.arange(SIDE) + 0.5) * (2 * REACH / SIDE) - REACH
+    axis = (torch.arange(SIDE) + 0.5) * CELL - REACH
     return torch.cartesian_prod(axis, axis, axis)
 
 
@@ -44,12 +45,12 @@ def solid(dense: DensePoints, outline: Grid) -> Grid:
     rest, facing = _surface(outline)
     bare = KDTree(points).query(rest, distance_upper_bound=NEAR)[0] > NEAR
     free = np.asarray(binary_closing(looked_through(dense), iterations=2), dtype=bool)
-    bare &= ~free[tuple(np.round(_places(rest)).astype(int).T)]
+    bare &= ~free[_cells(rest)]
     field = poisson(np.concatenate([points, rest[bare]]), np.concatenate([normals, facing[bare]]))
-    step = 2 * REACH / SIDE
-    inside = (field < 0) & ~(free & _far_from(points, SURE))
-    outer, inner = (np.asarray(distance_transform_edt(side)) for side in (~inside, inside))
-    distance = (outer - inner) * step
+    unsure = np.ones(free.shape, bool)
+    unsure[_cells(points)] = False
+    inside = (field < 0) & ~(free & (_distance_in(unsure) > SURE))
+    distance = _distance_in(~inside) - _distance_in(inside)
     return np.maximum(gaussian_filter(distance, 1.0), outline)
 
 
@@ -82,27 +83,31 @@ def poisson(
 
 def looked_through(dense: DensePoints, least: int = 3) -> Bool[np.ndarray, "side side side"]:
     """Cells that hold at least `least` samples, half a cell apart, of lines of sight before they end."""
-    return (_samples_of_sight(dense) >= least).reshape(SIDE, SIDE, SIDE)
+    return _samples_of_sight(dense) >= least
 
 
-def uncontradicted(dense: DensePoints, most: int = 4) -> DensePoints:
-    """The points whose cells hold at most `most` samples of lines of sight for each point in them: where many
-    cameras looked through a place, few can have seen something there."""
-    cell = np.ravel_multi_index(tuple(np.round(_places(dense.points.numpy())).astype(int).T), (SIDE,) * 3)
-    kept = _samples_of_sight(dense)[cell] <= most * np.bincount(cell, minlength=SIDE**3)[cell]
-    return dense.only(torch.as_tensor(kept))
+def credible(dense: DensePoints, most: int = 4, company: float = 0.05) -> DensePoints:
+    """The points that are neither contradicted nor alone: their cells hold at most `most` samples of lines of sight
+    for each point in them, and the 5 x 5 x 5 cells about them at least a share `company` of the usual number."""
+    if not len(dense.points):
+        return dense
+    cells, count = _cells(dense.points.numpy()), np.zeros((SIDE,) * 3)
+    np.add.at(count, cells, 1)
+    passed, about = _samples_of_sight(dense)[cells] / count[cells], uniform_filter(count, 5)[cells]
+    return dense.only(torch.as_tensor((passed <= most) & (about >= company * np.median(about))))
 
 
-def _samples_of_sight(dense: DensePoints) -> Float[np.ndarray, "cell"]:
+def _samples_of_sight(dense: DensePoints) -> Grid:
+    """How many samples, half a cell apart, of lines of sight before they end each cell holds."""
     passed = torch.zeros(SIDE**3)
-    back = torch.arange(MARGIN, 2.0, REACH / SIDE)
+    back = torch.arange(MARGIN, 2.0, CELL / 2)
     for points, eyes in zip(dense.points.split(20_000), dense.eyes.split(20_000), strict=True):
         way = torch.nn.functional.normalize(points - eyes, dim=-1)
         places = points[:, None] - back[None, :, None] * way[:, None]
-        cell = ((places + REACH) * (SIDE / (2 * REACH))).floor().long()
+        cell = ((places + REACH) / CELL).floor().long()
         flat = (cell[..., 0] * SIDE + cell[..., 1]) * SIDE + cell[..., 2]
         passed += torch.bincount(flat[places.norm(dim=-1) < 1], minlength=SIDE**3)
-    return passed.numpy()
+    return passed.reshape(SIDE, SIDE, SIDE).numpy()
 
 
 def fit(foreground: ForegroundNetwork, distance: Grid, rng: np.random.Generator, steps: int = 300) -> None:
@@ -124,14 +129,17 @@ def fit(foreground: ForegroundNetwork, distance: Grid, rng: np.random.Generator,
 
 def _places(points: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "point 3"]:
     """Indices into a grid, whole at the cells' centres."""
-    return (points + REACH) * (SIDE / (2 * REACH)) - 0.5
+    return (points + REACH) / CELL - 0.5
 
 
-def _far_from(points: Float[np.ndarray, "point 3"], distance: float) -> Bool[np.ndarray, "side side side"]:
-    """Cells further than this from all of the points."""
-    empty = np.ones((SIDE,) * 3, bool)
-    empty[tuple(np.round(_places(points)).astype(int).T)] = False
-    return np.asarray(distance_transform_edt(empty)) * (2 * REACH / SIDE) > distance
+def _cells(points: Float[np.ndarray, "point 3"]) -> tuple[Int[np.ndarray, "point"], ...]:
+    """Which cells of a grid hold the points, as an index."""
+    return tuple(np.round(_places(points)).astype(int).T)
+
+
+def _distance_in(cells: Bool[np.ndarray, "side side side"]) -> Grid:
+    """Of each of these cells how far the nearest other one is, in sphere radii; 0 for the others."""
+    return np.asarray(distance_transform_edt(cells)) * CELL
 
 
 def _surface(distance: Grid) -> tuple[Float[np.ndarray, "point 3"], Float[np.ndarray, "point 3"]]:
@@ -139,4 +147,4 @@ def _surface(distance: Grid) -> tuple[Float[np.ndarray, "point 3"], Float[np.nda
     vertices = marching_cubes(distance, 0.0)[0]
     slope = np.stack([map_coordinates(axis, vertices.T, order=1) for axis in np.gradient(distance)], -1)
     normals = slope / np.linalg.norm(slope, axis=-1, keepdims=True).clip(1e-9)
-    return (vertices + 0.5) * (2 * REACH / SIDE) - REACH, normals
+    return (vertices + 0.5) * CELL - REACH, normals

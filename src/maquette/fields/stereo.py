@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from maquette.fields.rays import DensePoints, TrainingPhoto
-from maquette.fields.solid import uncontradicted
+from maquette.fields.solid import credible
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import inverse, without_scale
 from maquette.matching.stereo import Depth, Look, StereoConfig, confirm, sweep_all
@@ -34,8 +34,8 @@ class DenseConfig(StereoConfig):
 
 
 def dense_points(photos: Sequence[TrainingPhoto], config: DenseConfig, seed: int) -> DensePoints:
-    """Points that at least `agreeing` + 1 photos agree on and no line of sight contradicts; none where fewer than
-    three photos see the sphere."""
+    """Places that photos agree on and that are credible beside all others; none where fewer than three photos see
+    the sphere."""
     looks = [look for photo in photos if (look := look_at_sphere(photo)) is not None]
     if len(looks) < 3:
         return DensePoints.none()
@@ -44,7 +44,7 @@ def dense_points(photos: Sequence[TrainingPhoto], config: DenseConfig, seed: int
     points, normals, eyes, own = (np.concatenate([part[k] for part in parts]) for k in range(4))
     chosen = evenly(points, config.points, np.random.default_rng(seed))
     vectors = (torch.as_tensor(part[chosen]).float() for part in (points, normals, eyes))
-    return uncontradicted(DensePoints(*vectors, own=torch.as_tensor(own[chosen])))
+    return credible(DensePoints(*vectors, own=torch.as_tensor(own[chosen])))
 
 
 def evenly(
@@ -52,7 +52,8 @@ def evenly(
 ) -> Int[np.ndarray, "kept"]:
     """Indices of `count` points in random order, each drawn with a weight of one over how many share its cell."""
     _, number, sharing = np.unique(np.floor(points / cell), axis=0, return_inverse=True, return_counts=True)
-    return np.argsort(rng.exponential(size=len(points)) * sharing[number.ravel()])[:count]
+    weight = 1 / sharing[number.ravel()]
+    return rng.choice(len(points), min(count, len(points)), replace=False, p=weight / weight.sum())
 
 
 def look_at_sphere(photo: TrainingPhoto) -> Look | None:

@@ -5,17 +5,14 @@ from jaxtyping import Float
 
 from maquette.geometry.sphere import Sphere
 
-CLEARANCE = 0.02
-"""How far above the median of its points the plane is told, in sphere radii: they scatter."""
-
 
 def supporting_plane(
     points_world: Float[np.ndarray, "point 3"], up_world: Float[np.ndarray, "3"], sphere: Sphere
 ) -> Float[np.ndarray, "4"] | None:
     """(n, d) in the unit frame with n.x + d > 0 above the plane; None where no plane meets the sphere.
 
-    The height at which most points around the object lie: the densest slab of 0.04 radii among the points
-    within 2.5 radii of the axis and below the sphere's centre.
+    The height at which most points around the object lie: the median of the densest slab of 0.04 radii among the
+    points within 2.5 radii of the axis and below the sphere's centre.
     """
     up = up_world / np.linalg.norm(up_world)
     offset = (points_world - np.array(sphere.centre)) / sphere.radius
@@ -30,4 +27,4 @@ def supporting_plane(
     if density[peak] < 0.15 * len(near):
         return None
     slab = near[np.abs(near - (edges[peak] + 0.01)) < 0.05]
-    return np.append(up, -(float(np.median(slab)) + CLEARANCE))
+    return np.append(up, -float(np.median(slab)))

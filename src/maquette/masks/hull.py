@@ -16,6 +16,9 @@ from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import apply
 from maquette.masks.crops import Crop
 
+CLEARANCE = 0.02
+"""Heights over the supporting plane, in sphere radii, that are left out with it: its points scatter."""
+
 
 @dataclass(frozen=True)
 class Voxels:
@@ -32,13 +35,14 @@ class Voxels:
 def make_voxels(
     crops: Sequence[Crop], sphere: Sphere, plane_unit: Float[np.ndarray, "4"] | None, side: int
 ) -> Voxels:
-    """A grid of side^3 voxels over the sphere; `plane_unit` (n, d) keeps those with n.x + d > 0."""
+    """A grid of side^3 voxels over the sphere; `plane_unit` (n, d), n.x + d the height over it, keeps what is
+    clear of it."""
     axis = (np.arange(side) + 0.5) / side * 2 - 1
     unit = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     radius = np.linalg.norm(unit, axis=-1)
     keep = radius < 1
     if plane_unit is not None:
-        keep &= unit @ plane_unit[:3] + plane_unit[3] > 0
+        keep &= unit @ plane_unit[:3] + plane_unit[3] > CLEARANCE
     unit, radius = unit[keep], radius[keep]
     world = apply(sphere.world_from_unit, unit)
     where = []

@@ -23,7 +23,7 @@ from maquette.matching.stereo import Confirmed, Look, StereoConfig, confirm, swe
 Relief = Int8[np.ndarray, "size size"]
 """1: the object. -1: something else. 0: not known."""
 
-LOW, HIGH = 0.02, 0.04
+LOW, HIGH = 0.04, 0.06
 """Heights over the plane, in sphere radii, below which a place is the plane's and above which something stands."""
 OUTER = 0.97
 """Places farther from the sphere's middle, in radii, are not the object's."""
