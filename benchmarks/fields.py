@@ -23,11 +23,11 @@ from maquette.data.workspace import Workspace
 from maquette.fields.config import FieldsConfig
 from maquette.fields.interface import KindName
 from maquette.fields.kinds import KINDS, build_field
+from maquette.fields.parts import Manner, ask
 from maquette.fields.photos import training_photos
 from maquette.fields.presets import preset
 from maquette.fields.rays import RayBank, TrainingPhoto
-from maquette.fields.trace import trace
-from maquette.fields.training import Places, loss_terms
+from maquette.fields.training import asked_of, loss_terms
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import inverse, look_at
 
@@ -64,11 +64,9 @@ def measure(kind: KindName, workspace: Path | None, steps: int) -> dict[str, flo
         start = time.perf_counter()
         grids.refresh(field)
         batch = bank.draw(rng, config.rays, config.photos, FieldsConfig().on_object)
-        inv_s = field.foreground.inv_s(config.sharpness.inv_s(0.8))
-        traced = trace(field, grids, batch.rays, inv_s, 1.0, config.sections, generator)
-        beside = config.smooth_step * torch.randn(len(batch.mask), 3, generator=generator)
-        places = Places(bank.draw_points(rng, 512), bank.draw_free(rng, 512), beside)
-        terms = loss_terms(traced, batch, field, places, None, config.losses, 0.8)
+        asked = asked_of(bank, batch, field, grids, config, 0.8, rng, generator)
+        answers = ask(field, asked, Manner(grids, config.sharpness.inv_s(0.8), 1.0, config.sections))
+        terms = loss_terms(answers, batch, field.head, None, config.losses, 0.8)
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()

@@ -10,7 +10,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from maquette.asset.atlas import Atlas, make_atlas
+from maquette.asset.atlas import Atlas, cut, make_atlas
 from maquette.asset.components import neighbours
 from maquette.asset.export import Finished, export_mesh
 from maquette.asset.looks import Photo, blend, consensus, exposure_gains, look, trusted
@@ -114,7 +114,11 @@ def test_a_texture_from_a_function_of_place_is_that_function() -> None:
     assert (found - 0.5 - 0.4 * normal).abs().max() < 0.02
 
 
-def test_no_two_faces_of_an_atlas_share_a_place_and_none_is_turned_over() -> None:
+@pytest.mark.parametrize("piece", [10_000, 700])
+def test_no_two_faces_of_an_atlas_share_a_place_and_none_is_turned_over(
+    piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maquette.asset.atlas.PIECE", piece)
     knot = trimesh.util.concatenate(
         [
             trimesh.creation.torus(0.5, 0.2, major_sections=60, minor_sections=30),
@@ -131,6 +135,21 @@ def test_no_two_faces_of_an_atlas_share_a_place_and_none_is_turned_over() -> Non
     # Disjoint faces cover as much of the square, counted texel by texel, as they have area.
     covered = len(find_texels(atlas, 512).face) / 512**2
     assert covered == pytest.approx(area.sum() / 2, rel=0.02) and covered > 0.3
+
+
+def test_a_fine_and_perfect_ball_gets_an_atlas() -> None:
+    ball = trimesh.creation.icosphere(subdivisions=6)
+    atlas = make_atlas((np.array(ball.vertices), np.array(ball.faces)), 512)
+    np.testing.assert_array_equal(atlas.source[atlas.faces], ball.faces)
+
+
+def test_places_are_cut_into_pieces_that_are_small_and_lie_together() -> None:
+    places = np.random.default_rng(0).random((1000, 3)) * [4, 1, 1]
+    pieces = cut(places, 130)
+    np.testing.assert_array_equal(np.sort(np.concatenate(pieces)), np.arange(1000))
+    assert len(pieces) == 8 and all(len(piece) == 125 for piece in pieces)
+    assert all(np.ptp(places[piece], axis=0).max() < 1.2 for piece in pieces)
+    assert [len(piece) for piece in cut(places[:3], 130)] == [3]
 
 
 def _finished() -> Finished:

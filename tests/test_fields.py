@@ -239,7 +239,7 @@ def test_bins_cover_the_sphere_and_then_go_on_far_away() -> None:
 def test_samples_gather_where_the_surface_is() -> None:
     grids, rays = CoarseGrids(sphere=0.6), _rays(200)
     grids.density.zero_()
-    edges, hit = draw_edges(rays, grids, 200.0, 32, _generator())
+    edges, hit = draw_edges(rays, grids, 200.0, 32, torch.rand(200, 33, generator=_generator()))
     assert (edges[:, 1:] >= edges[:, :-1]).all()
     radius = rays.at(edges).norm(dim=-1)
     aimed = hit & (torch.linalg.cross(rays.origins, rays.directions).norm(dim=-1) < 0.4)
@@ -251,7 +251,7 @@ def test_places_drawn_from_a_density_have_equal_masses_between_them() -> None:
     edges, mass = torch.tensor([[0.0, 1.0, 2.0, 4.0]]), torch.tensor([[1.0, 0.0, 3.0]])
     found = inverse_cdf(edges, mass, 8)
     torch.testing.assert_close(found, torch.tensor([[0.25, 0.75, *(2 + (torch.arange(6) + 0.5) / 3)]]))
-    jittered = inverse_cdf(edges, mass, 8, torch.Generator().manual_seed(0))
+    jittered = inverse_cdf(edges, mass, 8, torch.rand(1, 8, generator=torch.Generator().manual_seed(0)))
     assert (jittered.diff() > 0).all() and not torch.equal(jittered, found)
 
 

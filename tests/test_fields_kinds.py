@@ -134,8 +134,9 @@ def test_a_ray_has_64_and_4_times_16_and_64_samples_in_order() -> None:
         FieldShapes(sphere=0.5, mlp=replace(SMALL, uniform=64, refined=16, beyond=64)), 0, "mlp"
     )
     rays = _rays(20)
-    for generator in (None, _generator()):
-        edges = NeusSamples(shapes, 0.5).edges(field, rays, 20.0, 0, generator)
+    sampler = NeusSamples(shapes, 0.5)
+    for jitter in (None, torch.rand(20, sampler.draws(0), generator=_generator())):
+        edges = sampler.edges(field, rays, 20.0, 0, jitter)
         assert edges.shape == (20, 64 + 4 * 16 + 64 + 1)
         assert (edges[:, 1:] >= edges[:, :-1]).all()
         middle = -(rays.origins * rays.directions).sum(-1)

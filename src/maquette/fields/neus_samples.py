@@ -38,6 +38,10 @@ class NeusSamples(nn.Module):
     def density_at(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         return self.grids.density_at(points)
 
+    def draws(self, sections: int) -> int:
+        """One for all samples within the sphere, and one each beyond it."""
+        return 1 + self.shapes.beyond
+
     @torch.no_grad()
     def edges(
         self,
@@ -45,22 +49,22 @@ class NeusSamples(nn.Module):
         rays: Rays,
         inv_s: float,
         sections: int,
-        generator: torch.Generator | None,
+        jitter: Float[Tensor, "ray draw"] | None,
     ) -> Float[Tensor, "ray edge"]:
         """Edges of uniform + 4 refined + beyond sections; `inv_s` and `sections` are those of other samplers."""
         count = self.shapes.uniform
         middle = -(rays.origins * rays.directions).sum(-1, keepdim=True)
         near, far = (middle - 1).clamp(min=1e-3), middle.clamp(min=0) + 1
         t = near + (far - near) * torch.linspace(0, 1, count)
-        if generator is not None:
-            t = t + (torch.rand(len(t), 1, generator=generator) - 0.5) * 2 / count
+        if jitter is not None:
+            t = t + (jitter[:, :1] - 0.5) * 2 / count
         sdf = _sdf_at(field, rays, t)
         for level in range(ROUNDS):
             added = up_sample(rays, t, sdf, self.shapes.refined, 64.0 * 2**level)
             t, order = torch.sort(torch.cat([t, added], -1), dim=-1)
             if level + 1 < ROUNDS:
                 sdf = torch.cat([sdf, _sdf_at(field, rays, added)], -1).gather(1, order)
-        outside = _beyond(far, self.shapes.beyond, count, generator)
+        outside = _beyond(far, self.shapes.beyond, count, None if jitter is None else jitter[:, 1:])
         t = torch.sort(torch.cat([t, outside], -1), dim=-1).values
         return torch.cat([t, t[:, -1:] + 2 / count], -1)
 
@@ -84,14 +88,14 @@ def up_sample(
 
 
 def _beyond(
-    far: Float[Tensor, "ray 1"], count: int, inner: int, generator: torch.Generator | None
+    far: Float[Tensor, "ray 1"], count: int, inner: int, jitter: Float[Tensor, "ray count"] | None
 ) -> Float[Tensor, "ray count"]:
     """Distances outside the sphere, even in inverse distance, jittered within their strata."""
     u = torch.linspace(1e-3, 1 - 1 / (count + 1), count).expand(len(far), count)
-    if generator is not None:
+    if jitter is not None:
         middles = 0.5 * (u[:, 1:] + u[:, :-1])
         upper, lower = torch.cat([middles, u[:, -1:]], -1), torch.cat([u[:, :1], middles], -1)
-        u = lower + (upper - lower) * torch.rand(u.shape, generator=generator)
+        u = lower + (upper - lower) * jitter
     return far / u.flip(-1) + 1 / inner
 
 

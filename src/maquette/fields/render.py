@@ -1,6 +1,7 @@
 """Trained fields seen by a camera: everything, the object alone, the background alone, and masks."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from maquette.fields.sampling import CoarseGrids, Rays, lookup, sphere_span
 from maquette.fields.trace import trace
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4
+from maquette.kernels.launch import in_parallel
 
 CHUNK = 8192
 PLAIN = 0.35
@@ -33,7 +35,7 @@ class FieldImages:
 
 @dataclass(frozen=True)
 class FieldRenderer:
-    """Trained fields with what is needed to render them; memory is bounded by `CHUNK` rays at a time."""
+    """Trained fields with what is needed to render them; memory is bounded by `CHUNK` rays a thread."""
 
     field: DecomposedField
     grids: CoarseGrids | NeusSamples
@@ -49,12 +51,18 @@ class FieldRenderer:
         image = torch.empty(len(rays.origins), 11)
         near_object = self._meets_object(rays)
         plain = max(8, round(PLAIN * self.sections))
-        for chosen, sections in ((near_object, self.sections), (~near_object, plain)):
-            for part in chosen.nonzero()[:, 0].split(CHUNK):
-                image[part] = self._row(rays[part], sections)
+        parts = [
+            (part, sections)
+            for chosen, sections in ((near_object, self.sections), (~near_object, plain))
+            for part in chosen.nonzero()[:, 0].split(CHUNK)
+        ]
+        rows = in_parallel(partial(self._row, rays[part], sections) for part, sections in parts)
+        for (part, _), row in zip(parts, rows, strict=True):
+            image[part] = row
         image = image.clamp(0, 1).reshape(camera.height, camera.width, -1).numpy()
         return FieldImages(image[..., :3], image[..., 3:7], image[..., 7:10], image[..., 10])
 
+    @torch.no_grad()
     def _row(self, rays: Rays, sections: int) -> Float[Tensor, "ray 11"]:
         """Everything's colour, the object's colour and coverage, the background's colour, the visible weight."""
         traced = trace(self.field, self.grids, rays, self.inv_s, 1.0, sections, None, self.gate, self.floor)

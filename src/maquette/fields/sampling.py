@@ -4,20 +4,26 @@ Symbols: t distance along the ray (unit frame, unit directions), 104 bins per ra
 it, uniform in inverse distance), 17 drawn edges t_0 < ... < t_16 that bound 16 sections.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from maquette.fields.composition import density_alpha, transmittance
 from maquette.fields.encoding import contract
 from maquette.fields.models import DecomposedField
+from maquette.kernels.edges import BEYOND, FAREST, INSIDE, edges_from_grids
+from maquette.kernels.launch import in_parallel
 
-INSIDE, BEYOND = 64, 40
-FAREST = 200.0
+PLANES = 4
+"""Planes of a grid that are recomputed at once."""
+SHARPEST = 80.0
+"""The cached grid cannot resolve a sharper surface than its own cells."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +72,19 @@ class Sampler(Protocol):
     sky: bool
     next_slice: int
 
+    def draws(self, sections: int) -> int:
+        """Random numbers that a ray's jitter takes."""
+        ...
+
     def edges(
         self,
         field: DecomposedField,
         rays: Rays,
         inv_s: float,
         sections: int,
-        generator: torch.Generator | None,
+        jitter: Float[Tensor, "ray draw"] | None,
     ) -> Float[Tensor, "ray edge"]:
-        """Edges of the sections; without a generator nothing is jittered."""
+        """Edges of the sections; `jitter` is evenly drawn from 0..1, without it nothing is."""
         ...
 
     def refresh(self, field: DecomposedField, everything: bool = False) -> None:
@@ -103,31 +113,33 @@ class CoarseGrids(nn.Module):
         self.register_buffer("sdf", _points(axis).norm(dim=-1).reshape(side, side, side) - sphere)
         self.register_buffer("density", torch.full((side_beyond,) * 3, 0.3))
 
-    @torch.no_grad()
     def refresh(self, field: DecomposedField, everything: bool = False) -> None:
         """Recompute the next planes of both grids, or all of them. The background changes little: one is enough.
 
         What no lookup can reach, more than a cell's diagonal outside of the ball, is left as it is.
         """
-        for name, extent, function, planes in (
-            ("sdf", 1.0, field.distance, 2),
-            ("density", 2.0, field.density_contracted, 1),
-        ):
-            grid = getattr(self, name)
-            side = grid.shape[0]
-            planes = side if everything else planes
-            axis = torch.linspace(-extent, extent, side)
-            chosen = (self.next_slice + torch.arange(planes) * max(1, side // planes)) % side
-            points = torch.cartesian_prod(axis[chosen], axis, axis)
-            within = points.norm(dim=-1) < extent * (1 + 2 * 3**0.5 / (side - 1))
-            values = grid[chosen].reshape(-1)
-            values[within] = function(points[within])
-            grid[chosen] = values.reshape(planes, side, side)
+        in_parallel(
+            partial(_renew, grid, extent, function, chosen)
+            for grid, extent, function, planes in (
+                (self.sdf, 1.0, field.distance, 2),
+                (self.density, 2.0, field.density_contracted, 1),
+            )
+            for chosen in self._next(len(grid), None if everything else planes).split(PLANES)
+        )
         self.next_slice += 1
+
+    def _next(self, side: int, planes: int | None) -> Int[Tensor, "plane"]:
+        """Which planes of a grid are recomputed next; all of them without a number."""
+        count = planes or side
+        return (self.next_slice + torch.arange(count) * max(1, side // count)) % side
 
     def complete(self, field: DecomposedField) -> None:
         """Recompute everything."""
         self.refresh(field, everything=True)
+
+    def draws(self, sections: int) -> int:
+        """One an edge."""
+        return sections + 1
 
     def edges(
         self,
@@ -135,10 +147,13 @@ class CoarseGrids(nn.Module):
         rays: Rays,
         inv_s: float,
         sections: int,
-        generator: torch.Generator | None,
+        jitter: Float[Tensor, "ray draw"] | None,
     ) -> Float[Tensor, "ray edge"]:
         """Edges drawn from the cached grids; the networks are not asked."""
-        return draw_edges(rays, self, inv_s, sections, generator)[0]
+        origins, directions = rays.origins, rays.directions
+        return edges_from_grids(
+            origins, directions, self.sdf, self.density, min(inv_s, SHARPEST), sections + 1, jitter
+        )
 
     def sdf_at(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         return lookup(self.sdf, points)
@@ -154,15 +169,17 @@ def draw_edges(
     grids: CoarseGrids,
     inv_s: float,
     sections: int,
-    generator: torch.Generator | None,
+    jitter: Float[Tensor, "ray draw"] | None,
 ) -> tuple[Float[Tensor, "ray edge"], Bool[Tensor, "ray"]]:
-    """Edges of the sections to evaluate, and which rays meet the sphere; without a generator, mid-quantiles."""
+    """Edges of the sections to evaluate, and which rays meet the sphere; without a jitter, mid-quantiles.
+
+    The kernel's twin.
+    """
     edges, hit = bin_edges(rays)
     delta = edges[:, 1:] - edges[:, :-1]
     middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
     alpha = density_alpha(grids.density_at(rays.at(middles)), delta)
-    # The cached grid cannot resolve a sharper surface than its own cells.
-    cdf = torch.sigmoid(min(inv_s, 80.0) * grids.sdf_at(rays.at(edges[:, : INSIDE + 1])))
+    cdf = torch.sigmoid(min(inv_s, SHARPEST) * grids.sdf_at(rays.at(edges[:, : INSIDE + 1])))
     alpha_f = ((cdf[:, :-1] - cdf[:, 1:]) / (cdf[:, :-1] + 1e-5)).clamp(0, 1)
     alpha[:, :INSIDE] = torch.where(hit[:, None], torch.maximum(alpha[:, :INSIDE], alpha_f), 0.0)
     weights = transmittance(alpha) * alpha
@@ -170,27 +187,43 @@ def draw_edges(
     # A floor keeps every part of the ray within reach: what the caches missed can still be found.
     floor = (delta > 0).float()
     pdf = 0.5 * (weights + spread) + 0.1 * floor / floor.sum(-1, keepdim=True)
-    return inverse_cdf(edges, pdf, sections + 1, generator), hit
+    return inverse_cdf(edges, pdf, sections + 1, jitter), hit
 
 
 def inverse_cdf(
     edges: Float[Tensor, "ray edge"],
     pdf: Float[Tensor, "ray bin"],
     count: int,
-    generator: torch.Generator | None = None,
+    jitter: Float[Tensor, "ray count"] | None = None,
 ) -> Float[Tensor, "ray count"]:
     """Places drawn from a piecewise constant density, one from each `count`-th of its mass, in order.
 
-    `pdf`: the mass of each bin up to a factor, above zero somewhere. Without a generator, the middle of each part.
+    `pdf`: the mass of each bin up to a factor, above zero somewhere. `jitter`, from 0..1, says where in
+    each part; without it, in the middle.
     """
     cdf = torch.cumsum(pdf / pdf.sum(-1, keepdim=True), -1)
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], -1)
-    jitter = torch.rand(len(edges), count, generator=generator) if generator else 0.5
-    u = ((torch.arange(count) + jitter) / count).expand(len(edges), count).contiguous()
+    u = ((torch.arange(count) + (0.5 if jitter is None else jitter)) / count).expand(len(edges), count).contiguous()
     above = torch.searchsorted(cdf, u, right=True).clamp(1, edges.shape[1] - 1)
     c0, c1 = cdf.gather(1, above - 1), cdf.gather(1, above)
     t0, t1 = edges.gather(1, above - 1), edges.gather(1, above)
     return t0 + ((u - c0) / (c1 - c0).clamp(min=1e-9)).clamp(0, 1) * (t1 - t0)
+
+
+@torch.no_grad()
+def _renew(
+    grid: Float[Tensor, "side side side"],
+    extent: float,
+    function: Callable[[Float[Tensor, "point 3"]], Float[Tensor, "point"]],
+    planes: Int[Tensor, "plane"],
+) -> None:
+    """Ask a function for planes of a grid over [-extent, extent]^3."""
+    axis = torch.linspace(-extent, extent, len(grid))
+    points = torch.cartesian_prod(axis[planes], axis, axis)
+    within = points.norm(dim=-1) < extent * (1 + 2 * 3**0.5 / (len(grid) - 1))
+    values = grid[planes].reshape(-1)
+    values[within] = function(points[within])
+    grid[planes] = values.reshape(-1, len(grid), len(grid))
 
 
 def _points(axis: Float[Tensor, "side"]) -> Float[Tensor, "point 3"]:

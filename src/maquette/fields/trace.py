@@ -54,13 +54,13 @@ class Traced:
             return compose_sum(self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
         return compose_max(self.alpha_f, self.colour_f, self.alpha_b, self.colour_b)
 
-    def surface_points(self, least: float = 0.5) -> Float[Tensor, "point 3"]:
-        """Where rays that see the foreground meet it: the mean of its weights along the ray, detached."""
+    def surface(self, least: float = 0.5) -> tuple[Bool[Tensor, "ray"], Float[Tensor, "point 3"]]:
+        """Which rays see the foreground, and where they meet it: the mean of its weights along a ray, detached."""
         shown = (self.composite.foreground_wins * self.composite.weights).detach()
         weight = shown.sum(-1)
         seen = weight > least
         t = (shown * self.middles).sum(-1)[seen] / weight[seen]
-        return self.rays[seen].at(t[:, None])[:, 0]
+        return seen, self.rays[seen].at(t[:, None])[:, 0]
 
     @property
     def background_alone(self) -> Composite:
@@ -97,16 +97,16 @@ def trace(
     inv_s: float | Tensor,
     anneal: float,
     sections: int,
-    generator: torch.Generator | None = None,
+    jitter: Float[Tensor, "ray draw"] | None = None,
     gate: Float[Tensor, "a b c"] | None = None,
     floor: Float[Tensor, "4"] | None = None,
 ) -> Traced:
-    """Both fields along rays. With a generator samples are jittered, without they are mid-quantiles.
+    """Both fields along rays. `jitter` is for the sampler; without it samples are mid-quantiles.
 
     `gate`, over [-1, 1]^3, says where the foreground may be; elsewhere it is silent and its network not asked.
     `floor` (n, d) is the supporting plane: the foreground is only where n.x + d > 0.
     """
-    edges = grids.edges(field, rays, inv_s.item() if isinstance(inv_s, Tensor) else inv_s, sections, generator)
+    edges = grids.edges(field, rays, inv_s.item() if isinstance(inv_s, Tensor) else inv_s, sections, jitter)
     delta = edges[:, 1:] - edges[:, :-1]
     middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
     points = rays.at(middles)

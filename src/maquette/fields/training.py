@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from maquette.data.progress import Stopwatch, say, track
 from maquette.fields.config import FieldsConfig, Losses
 from maquette.fields.convex import convex_distance, outline_directions
 from maquette.fields.exposure import Exposure
+from maquette.fields.heads import Head
 from maquette.fields.kinds import KINDS, build_field
 from maquette.fields.losses import (
     cluster_loss,
@@ -37,12 +37,13 @@ from maquette.fields.metrics import Metrics
 from maquette.fields.models import DecomposedField
 from maquette.fields.neus_samples import NeusSamples
 from maquette.fields.outline import masks_hull, supports
+from maquette.fields.parts import Answers, Asked, Manner, ask
 from maquette.fields.rays import Batch, RayBank
 from maquette.fields.render import FieldRenderer
-from maquette.fields.sampling import CoarseGrids
+from maquette.fields.sampling import CoarseGrids, Sampler
 from maquette.fields.sharpen import sharpened_masks
 from maquette.fields.solid import SIDE, fit, grid_points, solid
-from maquette.fields.trace import Sharpness, Traced, trace
+from maquette.fields.trace import Sharpness, Traced
 
 CHECKPOINT_EVERY = 250
 
@@ -54,16 +55,6 @@ class Trained:
     field: DecomposedField
     grids: CoarseGrids | NeusSamples
     inv_s: float
-
-
-@dataclass(frozen=True)
-class Places:
-    """Places that are asked for beside the rays' own samples, in the unit frame: points of the object's surface,
-    places where nothing stands, and small steps away from the rays' surface points."""
-
-    surface: Float[Tensor, "point 3"]
-    free: Float[Tensor, "place 3"]
-    beside: Float[Tensor, "ray 3"]
 
 
 def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Path, watch: Stopwatch) -> Trained:
@@ -109,28 +100,18 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
         if step in sharpenings:
             bank.use_masks(sharpened(sharpenings.index(step)))
         batch = bank.draw(rng, request.rays, request.photos, request.on_object)
-        inv_s = field.foreground.inv_s(sharpness.inv_s(progress))
-        traced = trace(
-            field,
-            grids,
-            batch.rays,
-            inv_s,
-            sharpness.anneal(progress),
-            request.sections,
-            generator,
-            floor=floor,
-        )
-        beside = request.smooth_step * torch.randn(len(batch.mask), 3, generator=generator)
-        places = Places(bank.draw_points(rng, 512), bank.draw_free(rng, 512), beside)
-        terms = loss_terms(traced, batch, field, places, exposure, request.losses, progress)
+        manner = Manner(grids, sharpness.inv_s(progress), sharpness.anneal(progress), request.sections, floor)
+        answers = ask(field, asked_of(bank, batch, field, grids, request, progress, rng, generator), manner)
+        terms = loss_terms(answers, batch, field.head, exposure, request.losses, progress)
         loss = torch.stack(list(terms.values())).sum()
         _stop_at_nan(terms, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         if step % 25 == 0 or step == request.steps - 1:
-            colour = exposed(traced, batch, exposure)
-            metrics.write(step, before + watch.seconds, traced, colour, batch, terms, _number(inv_s))
+            inv_s = _number(field.foreground.inv_s(manner.inv_s))
+            colour = exposed(answers.traced, batch, exposure)
+            metrics.write(step, before + watch.seconds, answers.traced, colour, batch, terms, inv_s)
             if request.diagnosis == "on":
                 metrics.stop_if_lost(request.steps)
         if step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
@@ -145,17 +126,30 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
     return Trained(field, grids, _number(field.foreground.inv_s(sharpness.last)))
 
 
-def loss_terms(
-    traced: Traced,
+def asked_of(
+    bank: RayBank,
     batch: Batch,
     field: DecomposedField,
-    places: Places,
-    exposure: Exposure | None,
-    losses: Losses,
+    grids: Sampler,
+    request: FieldsConfig,
     progress: float,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+) -> Asked:
+    """A batch's rays, and places to ask for beside them."""
+    rays = len(batch.mask)
+    jitter = torch.rand(rays, grids.draws(request.sections), generator=generator)
+    beside = request.smooth_step * torch.randn(rays, 3, generator=generator)
+    smooth = field.head is None and request.losses.smooth.at(progress) > 0
+    surface, free = bank.draw_points(rng, 512), bank.draw_free(rng, 512)
+    return Asked(batch.rays, jitter, surface, free, beside if smooth else None)
+
+
+def loss_terms(
+    answers: Answers, batch: Batch, head: Head | None, exposure: Exposure | None, losses: Losses, progress: float
 ) -> dict[str, Tensor]:
     """Each active loss by name, weighted."""
-    composite = traced.composite
+    traced, composite = answers.traced, answers.traced.composite
     # Rays that pass the sphere by have a foreground weight of exactly zero: nothing to learn from them there.
     weight = {"own": composite.foreground_weight, "visible": composite.visible_weight}
     colour = exposed(traced, batch, exposure)
@@ -167,33 +161,18 @@ def loss_terms(
         "mask": lambda: mask_loss(weight["own"], batch.mask),
         "visible": lambda: mask_loss(weight["visible"], batch.mask),
         "cluster": lambda: cluster_loss(weight[losses.cluster_of], batch.group, form=losses.cluster_form),
-        "points": lambda: surface_point_loss(_distances(field, places.surface)),
-        "free": lambda: free_space_loss(_distances(field, places.free)),
+        "points": lambda: surface_point_loss(answers.surface),
+        "free": lambda: free_space_loss(answers.free),
+        "smooth": lambda: smoothness_loss(answers.here, answers.beside),
     }
-    if field.head is None:
-        functions["smooth"] = lambda: smoothness_loss(*_normals(field, traced.surface_points(), places.beside))
     if traced.overlap is not None and len(overlap := traced.overlap):
         functions["distinct"] = lambda: overlap.mean()
-    if field.head is not None and (rendered := traced.head) is not None:
-        head = field.head
+    if head is not None and (rendered := traced.head) is not None:
         functions["head"] = lambda: head.loss(rendered, batch.mask, batch.features)
     if exposure is not None:
         functions["exposure"] = exposure.loss
     weights = {name: getattr(losses, name).at(progress) for name in functions}
     return {name: weights[name] * function() for name, function in functions.items() if weights[name] > 0}
-
-
-def _distances(field: DecomposedField, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
-    return field.foreground.sdf(points) if len(points) else points[:, 0]
-
-
-def _normals(
-    field: DecomposedField, here: Float[Tensor, "point 3"], beside: Float[Tensor, "ray 3"]
-) -> tuple[Tensor, Tensor]:
-    """Unit normals at points of the surface, and a small step beside each."""
-    gradients = field.foreground.geometry(torch.cat([here, here + beside[: len(here)]]))[1]
-    normals = F.normalize(gradients, dim=-1)
-    return normals[: len(here)], normals[len(here) :]
 
 
 def exposed(traced: Traced, batch: Batch, exposure: Exposure | None) -> Float[Tensor, "ray 3"]:

@@ -1,6 +1,7 @@
 """Warp, quiet and on as many threads as the machine has.
 
-A Warp launch on the CPU runs on one thread but releases the GIL, so slices of a launch run side by side.
+A Warp launch on the CPU runs on one thread but releases the GIL, so slices of a launch run side by side. So does
+other work on torch's operators, most of which are too small here to be shared between threads.
 """
 
 import os
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from threading import Barrier
+from typing import TypeVar
 
 import torch
 import warp as wp
@@ -18,6 +21,9 @@ if hasattr(wp.config, "log_level"):
     wp.config.log_level = 40
 else:
     setattr(wp.config, "quiet", True)  # noqa: B010
+
+
+T = TypeVar("T")
 
 
 @cache
@@ -45,18 +51,35 @@ def _initialise() -> None:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads())
+    """Threads in each of which torch's operators use that thread alone."""
+    count = threads()
+    all_there = Barrier(count + 1)
+
+    def alone() -> None:
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+        all_there.wait()
+
+    pool = ThreadPoolExecutor(count, initializer=alone)
+    for _ in range(count):
+        pool.submit(int)
+    all_there.wait()
+    # What a thread sets holds for it and for threads that are yet to come.
+    torch.set_num_threads(count)
+    return pool
 
 
 def threads() -> int:
-    """Threads that CPU launches are split over."""
+    """Threads that work on a CPU is split over; one in a thread that has a share of it already."""
     return max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
 
 
-def in_parallel(calls: Iterable[Callable[[], object]]) -> None:
-    """Run independent launches side by side and wait for all; the first error is raised."""
-    for future in [_pool().submit(call) for call in calls]:
-        future.result()
+def in_parallel(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """What independent calls return, which run side by side; the first error is raised. Each has torch's default
+    grad mode."""
+    if threads() == 1:
+        return [call() for call in calls]
+    return [future.result() for future in [_pool().submit(call) for call in calls]]
 
 
 def slices(count: int, device: torch.device, least: int = 1024) -> list[tuple[int, int]]:
