@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maquette.app import commands
-from maquette.app.main import BAD_INPUT, COMMANDS, INTERRUPTED, run_command
+from maquette.app.main import BAD_INPUT, COMMANDS, INTERRUPTED, UNREAD, run_command
 from maquette.data.errors import InputError
 from toys import Toy, make_toy
 
@@ -53,6 +53,16 @@ def test_the_package_can_be_run_as_the_program() -> None:
         [sys.executable, "-m", "maquette", "--version"], capture_output=True, text=True, check=True
     )
     assert ran.stdout.startswith("maquette 0.")
+
+
+@pytest.mark.parametrize("command", [["--help"], ["run", "--help"]])
+def test_a_reader_who_leaves_is_not_shown_a_traceback(command: list[str]) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-m", "maquette", *command], stdout=pipe, stderr=pipe) as program:
+        assert program.stdout is not None and program.stderr is not None
+        program.stdout.close()
+        assert program.stderr.read() == b""
+        assert program.wait() == UNREAD
 
 
 def test_a_mistyped_command_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from rich.markup import escape
 import maquette
 from maquette.data.errors import InputError
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, INTERRUPTED, UNREAD = 2, 130, 141
 
 COMMANDS = {
     "run": "photos or a video in, a model and a trained pose estimator out (the five stages below in a row)",
@@ -47,7 +47,13 @@ def main() -> None:
     """The program `maquette`."""
     # Threads that spin while they wait would take the cores from the one that makes training batches.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    status = run_command(sys.argv[1:])
+    try:
+        status = run_command(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads any more (`| head`): what is still in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(UNREAD)
     if status == INTERRUPTED:
         # At once: a thread in the middle of a kernel would be waited for, or torn down under it.
         sys.stdout.flush()
