@@ -168,6 +168,18 @@ def test_without_points_the_sphere_is_a_third_of_the_cameras_distance():
     assert 0.1 < sphere.radius < 0.25
 
 
+def test_a_plain_object_is_not_mistaken_for_a_textured_one_beside_it(rng):
+    cameras = poses(12)
+    usual = float(np.median([np.linalg.norm(centre_of(pose)) for pose in cameras]))
+    middle = np.array([0, 0, CUBE / 2])
+    ends = [middle + usual * np.array([x, 0, 0]) for x in (-0.05, 0.05)]
+    plain = np.concatenate([end + 0.01 * usual * rng.normal(size=(8, 3)) for end in ends])
+    ball = middle + usual * np.array([0.4, 0, 0]) + 0.03 * usual * rng.normal(size=(300, 3))
+    sphere = sphere_from_attention(np.concatenate([plain, ball]), cameras, None)
+    assert sphere.contains(plain).mean() > 0.9 and not sphere.contains(ball).any()
+    assert sphere.radius < 0.2 * usual
+
+
 def test_a_known_size_gives_the_scale(rng):
     views, points = scene(rng)
     box = (views[2].name, cube_box(views[2]))

@@ -19,6 +19,9 @@ from maquette.geometry.transforms import Matrix4, apply, centre_of
 
 PLANE_TOLERANCE = 0.008
 MARGIN = 1.2
+CHAIN, BESIDE, ATTENDED = 0.04, 0.1, 0.12
+"""Parts of the cameras' distance: within which points are of one cluster, clusters of one object, and about where
+the cameras look a point counts."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def sphere_from_attention(
     standing = _stands(points, plane, 0.15 * usual) & (np.linalg.norm(points - target, axis=-1) < 0.6 * usual)
     radius, centre = usual / 3, target
     if standing.sum() >= 20:
-        centre, radius = _enclosing(_with_feet(_cluster_near(points[standing], target, 0.04 * usual), plane))
+        centre, radius = _enclosing(_with_feet(_cluster_near(points[standing], target, usual), plane))
         radius *= MARGIN
     clearance = float(np.linalg.norm(centres - centre, axis=-1).min())
     return Sphere.at(centre, float(np.clip(radius, 0.05 * usual, 0.8 * clearance)))
@@ -200,17 +203,21 @@ def _foremost_layer(depth: Float[np.ndarray, "point"], reach: float) -> float:
 
 
 def _cluster_near(
-    points: Float[np.ndarray, "point 3"], target: Float[np.ndarray, "3"], step: float
+    points: Float[np.ndarray, "point 3"], target: Float[np.ndarray, "3"], usual: float
 ) -> Float[np.ndarray, "in 3"]:
-    """The cluster that outweighs others near `target`; points chain by `step`, or by more where all are sparse."""
+    """The cluster that outweighs others near `target`, however many points what stands further off has; and those
+    close beside it: a plain object has few points, in clusters apart. `usual` is the cameras' distance."""
     tree = KDTree(points)
     spacing = np.asarray(tree.query(points, k=min(6, len(points)))[0])[:, -1]
-    pairs = tree.query_pairs(max(step, 3.0 * float(np.median(spacing))), output_type="ndarray")
+    pairs = tree.query_pairs(max(CHAIN * usual, 3.0 * float(np.median(spacing))), output_type="ndarray")
     graph = csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
     labels = connected_components(graph, directed=False)[1]
     distance = np.linalg.norm(points - target, axis=-1)
-    weight = np.exp(-0.5 * (distance / (0.5 * np.median(distance) + 1e-12)) ** 2)
-    return points[labels == np.argmax(np.bincount(labels, weight))]
+    weight = np.bincount(labels, np.exp(-0.5 * (distance / (ATTENDED * usual)) ** 2))
+    own = points[labels == np.argmax(weight)]
+    gap = np.full(len(weight), np.inf)
+    np.minimum.at(gap, labels, KDTree(own).query(points)[0])
+    return points[((gap < BESIDE * usual) & (weight > 0.1 * weight.max()))[labels]]
 
 
 def _enclosing(points: Float[np.ndarray, "point 3"]) -> tuple[Float[np.ndarray, "3"], float]:

@@ -25,9 +25,11 @@ UNIT_SPHERE = Sphere((0.0, 0.0, 0.0), 1.0)
 class DenseConfig(StereoConfig):
     """How depth is looked for, and which points are made of it."""
 
+    neighbours: int = 8
+    """Photos compared with: of those that look into a cup from near by, few see the same part of its bottom."""
     in_masks: float = 0.6
     """Share of the agreeing photos' coarse masks that hold a point of the object."""
-    sure: float = 0.8
+    sure: float = 0.7
     """Correlation from which one agreeing photo is enough, where both masks say the same: few look into a cup."""
     points: int = 200_000
     """Points kept, as many as can be of each place: what few photos see is not outnumbered by what all see."""
