@@ -59,6 +59,7 @@ def _gradients(answers: Answers, field: nn.Module) -> list[Tensor | None]:
 def test_parts_say_what_the_whole_says_and_so_do_their_gradients(
     kind: KindName, composition: CompositionName, head: HeadName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parts, "LEAST", 64)
     field = DecomposedField(SHAPES, 0, kind, composition, head)
     sampler = KINDS[kind].sampler(SHAPES)
     manner = Manner(sampler, 60.0, 0.7, 12, torch.tensor([0.0, 0.0, 1.0, 0.5]))

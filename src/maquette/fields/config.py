@@ -63,7 +63,7 @@ class FieldsConfig:
     baseline: Baseline = "none"
     """Something else to compare with: NeuS without decomposition, NeuS with masks, SemanticNeRF, DFF; options that
     are not given then have the values that make it."""
-    steps: int = 1500
+    steps: int = 1800
     rays: int = 1024
     """Rays a step."""
     photos: int = 4

@@ -21,8 +21,8 @@ from maquette.kernels.launch import in_parallel, threads
 
 Named = dict[str, Tensor]
 OF_RAYS = ("alpha_f", "colour_f", "alpha_b", "colour_b", "gradients", "middles", "nearer", "overlap", "head")
-LEAST = 64
-"""Rays of a part: with fewer, its thread does little but start operators."""
+LEAST = 256
+"""Rays of a part: each part has gradients of whole tables, which cost time and memory however few its rays are."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from maquette.fields.sampling import CoarseGrids, Rays, lookup, sphere_span
 from maquette.fields.trace import trace
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4
-from maquette.kernels.launch import in_parallel
+from maquette.kernels.launch import in_parallel, threads
 
 CHUNK = 8192
 PLAIN = 0.35
@@ -35,7 +35,7 @@ class FieldImages:
 
 @dataclass(frozen=True)
 class FieldRenderer:
-    """Trained fields with what is needed to render them; memory is bounded by `CHUNK` rays a thread."""
+    """Trained fields with what is needed to render them; memory is bounded by `CHUNK` rays at a time."""
 
     field: DecomposedField
     grids: CoarseGrids | NeusSamples
@@ -54,7 +54,7 @@ class FieldRenderer:
         parts = [
             (part, sections)
             for chosen, sections in ((near_object, self.sections), (~near_object, plain))
-            for part in chosen.nonzero()[:, 0].split(CHUNK)
+            for part in chosen.nonzero()[:, 0].split(max(1024, CHUNK // threads()))
         ]
         rows = in_parallel(partial(self._row, rays[part], sections) for part, sections in parts)
         for (part, _), row in zip(parts, rows, strict=True):

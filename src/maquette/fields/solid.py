@@ -86,7 +86,7 @@ def looked_through(dense: DensePoints, least: int = 3) -> Bool[np.ndarray, "side
     return _samples_of_sight(dense) >= least
 
 
-def credible(dense: DensePoints, most: int = 2, company: float = 0.1) -> DensePoints:
+def credible(dense: DensePoints, most: int = 4, company: float = 0.1) -> DensePoints:
     """The points that are neither contradicted nor alone: their cells hold at most `most` samples of lines of sight
     for each point in them, and the 5 x 5 x 5 cells about them at least a share `company` of the usual number."""
     if not len(dense.points):

@@ -29,7 +29,7 @@ class DenseConfig(StereoConfig):
     """Photos compared with: of those that look into a cup from near by, few see the same part of its bottom."""
     in_masks: float = 0.6
     """Share of the agreeing photos' coarse masks that hold a point of the object."""
-    sure: float = 0.7
+    sure: float = 0.75
     """Correlation from which one agreeing photo is enough, where both masks say the same: few look into a cup."""
     points: int = 200_000
     """Points kept, as many as can be of each place: what few photos see is not outnumbered by what all see."""
