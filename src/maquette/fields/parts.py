@@ -97,7 +97,8 @@ def _ask(field: DecomposedField, asked: Asked, manner: Manner) -> Answers:
     distance = field.foreground.sdf(places) if len(places) else places[:, 0]
     surface, free = distance.split([len(asked.surface), len(asked.free)])
     if asked.beside is None:
-        return Answers(traced, surface, free, *asked.rays.origins[:0].expand(2, 0, 3))
+        none = asked.rays.origins[:0]
+        return Answers(traced, surface, free, none, none)
     seen, here = traced.surface()
     gradients = field.foreground.geometry(torch.cat([here, here + asked.beside[seen]]))[1]
     normals = F.normalize(gradients, dim=-1)

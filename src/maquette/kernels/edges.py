@@ -18,12 +18,19 @@ INSIDE, BEYOND = 64, 40
 FAREST = 200.0
 
 # Casts are written `(float)x`: Warp's generated code defines `float(` as a macro.
-_DRAW = """
-    constexpr int INSIDE = 64, ALL = 104;
-    constexpr float FAREST = 200.0f;
+_BINS = f"""
+    constexpr int INSIDE = {INSIDE}, ALL = {INSIDE + BEYOND};
+    constexpr float FAREST = {FAREST}f;
+"""
+
+_DRAW = (
+    _BINS
+    + """
+    const int count = edges.shape[1];
     const float* o = origins.data + 3 * ray;
     const float* d = directions.data + 3 * ray;
-    auto lookup = [](const float* grid, int side, float x, float y, float z) {
+    auto lookup = [](const auto& grid, float x, float y, float z) {
+        const int side = grid.shape[0];
         const float last = (float)(side - 1), half = 0.5f * last;
         const float p[3] = { (x + 1) * half, (y + 1) * half, (z + 1) * half };
         int low[3];
@@ -33,7 +40,7 @@ _DRAW = """
             low[k] = at < last ? (int)at : side - 2;
             f[k] = at - low[k];
         }
-        const float* g = grid + ((size_t)low[0] * side + low[1]) * side + low[2];
+        const float* g = grid.data + ((size_t)low[0] * side + low[1]) * side + low[2];
         const int over = side * side;
         const float a = g[0] + f[2] * (g[1] - g[0]), b = g[side] + f[2] * (g[side + 1] - g[side]);
         const float c = g[over] + f[2] * (g[over + 1] - g[over]);
@@ -88,10 +95,10 @@ _DRAW = """
         z[i] *= c;
     }
     const int first = hit ? 0 : INSIDE;
-    for (int i = first; i < ALL; ++i) thin[i] = -delta[i] * lookup(density.data, side_beyond, x[i], y[i], z[i]);
+    for (int i = first; i < ALL; ++i) thin[i] = -delta[i] * lookup(density, x[i], y[i], z[i]);
     for (int i = first; i < ALL; ++i) thin[i] = exponential(thin[i]);
     for (int i = 0; hit && i <= INSIDE; ++i)
-        logistic[i] = lookup(sdf.data, side, o[0] + t[i] * d[0], o[1] + t[i] * d[1], o[2] + t[i] * d[2]);
+        logistic[i] = lookup(sdf, o[0] + t[i] * d[0], o[1] + t[i] * d[1], o[2] + t[i] * d[2]);
     for (int i = 0; hit && i <= INSIDE; ++i) logistic[i] = 1 / (1 + exponential(-inv_s * logistic[i]));
 
     float light = 1, longs = 0;
@@ -117,7 +124,7 @@ _DRAW = """
     int i = 0;
     float c0 = 0, c1 = mass[0] / total;
     for (int k = 0; k < count; ++k) {
-        const float u = (k + (jittered ? jitter.data[(size_t)ray * count + k] : 0.5f)) / count;
+        const float u = (k + (jitter.shape[0] ? jitter.data[(size_t)ray * count + k] : 0.5f)) / count;
         while (c1 <= u && i < ALL - 1) {
             c0 = c1;
             c1 += mass[++i] / total;
@@ -126,54 +133,34 @@ _DRAW = """
         edges.data[(size_t)ray * count + k] = t[i] + (part < 0 ? 0 : (part > 1 ? 1 : part)) * (t[i + 1] - t[i]);
     }
 """
+)
 
 
 @wp.func_native(_DRAW)
 def _draw(
     ray: int,
-    origins: wp.array(dtype=float),  # type: ignore[valid-type]
-    directions: wp.array(dtype=float),  # type: ignore[valid-type]
-    sdf: wp.array(dtype=float),  # type: ignore[valid-type]
-    side: int,
-    density: wp.array(dtype=float),  # type: ignore[valid-type]
-    side_beyond: int,
     inv_s: float,
-    jitter: wp.array(dtype=float),  # type: ignore[valid-type]
-    jittered: int,
-    count: int,
-    edges: wp.array(dtype=float),  # type: ignore[valid-type]
+    origins: wp.array2d(dtype=float),  # type: ignore[valid-type]
+    directions: wp.array2d(dtype=float),  # type: ignore[valid-type]
+    sdf: wp.array3d(dtype=float),  # type: ignore[valid-type]
+    density: wp.array3d(dtype=float),  # type: ignore[valid-type]
+    jitter: wp.array2d(dtype=float),  # type: ignore[valid-type]
+    edges: wp.array2d(dtype=float),  # type: ignore[valid-type]
 ): ...
 
 
 @wp.kernel(enable_backward=False)
 def _edges(
     first: int,
-    origins: wp.array(dtype=float),  # type: ignore[valid-type]
-    directions: wp.array(dtype=float),  # type: ignore[valid-type]
-    sdf: wp.array(dtype=float),  # type: ignore[valid-type]
-    side: int,
-    density: wp.array(dtype=float),  # type: ignore[valid-type]
-    side_beyond: int,
     inv_s: float,
-    jitter: wp.array(dtype=float),  # type: ignore[valid-type]
-    jittered: int,
-    count: int,
-    edges: wp.array(dtype=float),  # type: ignore[valid-type]
+    origins: wp.array2d(dtype=float),  # type: ignore[valid-type]
+    directions: wp.array2d(dtype=float),  # type: ignore[valid-type]
+    sdf: wp.array3d(dtype=float),  # type: ignore[valid-type]
+    density: wp.array3d(dtype=float),  # type: ignore[valid-type]
+    jitter: wp.array2d(dtype=float),  # type: ignore[valid-type]
+    edges: wp.array2d(dtype=float),  # type: ignore[valid-type]
 ):
-    _draw(
-        first + wp.tid(),
-        origins,
-        directions,
-        sdf,
-        side,
-        density,
-        side_beyond,
-        inv_s,
-        jitter,
-        jittered,
-        count,
-        edges,
-    )
+    _draw(first + wp.tid(), inv_s, origins, directions, sdf, density, jitter, edges)
 
 
 def edges_from_grids(
@@ -188,14 +175,11 @@ def edges_from_grids(
     """Distances along rays (unit directions) between which to ask the fields; without a jitter, mid-quantiles."""
     start(__name__)
     edges = torch.empty(len(origins), count, device=origins.device)
-    ways = [origins.contiguous().view(-1), directions.contiguous().view(-1)]
-    drawn = edges.view(-1) if jitter is None else jitter.contiguous().view(-1)
-    of_rays, of_grids = [wp.from_torch(way) for way in ways], [wp.from_torch(g.view(-1)) for g in (sdf, density)]
-    rest = [inv_s, wp.from_torch(drawn), int(jitter is not None), count, wp.from_torch(edges.view(-1))]
-    inputs = [*of_rays, of_grids[0], len(sdf), of_grids[1], len(density), *rest]
+    drawn = edges[:0] if jitter is None else jitter
+    arrays = [wp.from_torch(one.contiguous()) for one in (origins, directions, sdf, density, drawn, edges)]
     where = wp.device_from_torch(origins.device)
     in_parallel(
-        lambda a=a, b=b: wp.launch(_edges, b - a, [a, *inputs], device=where)
+        lambda a=a, b=b: wp.launch(_edges, b - a, [a, inv_s, *arrays], device=where)
         for a, b in slices(len(origins), origins.device, least=128)
     )
     return edges
