@@ -1,6 +1,7 @@
 """Captures with cameras in others' formats: what is written and read again shows every point at the same pixel."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,16 +9,18 @@ import cv2
 import numpy as np
 import pytest
 
+from maquette.cameras.given import BesideConfig, gather_beside
+from maquette.cameras.sources import find_source
 from maquette.data.errors import FormatError, InputError
 from maquette.data.formats import colmap, foundationpose, llff, nerfpp, nerfstudio, neus
 from maquette.data.formats.geometry import flat_name
-from maquette.data.formats.given import DepthFile, MaskFile, black_border, read_depth, read_given_mask
+from maquette.data.formats.given import DepthFile, MaskFile, read_depth, read_given_mask
 from maquette.data.formats.readers import find_format, read_capture
 from maquette.data.formats.splits import split
 from maquette.data.images import write_image
 from maquette.geometry.lens import PARAMETERS, Lens
 from maquette.geometry.transforms import inverse, random_rotation, rigid
-from toy_folders import make_frames, make_onepose, make_record3d, make_tum
+from toy_folders import K, make_frames, make_onepose, make_record3d, make_tum
 from toy_formats import LENS, MIDDLE, POINTS, SIZE, assert_same_pixels, pixels_of, ring, text_of
 
 GL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -171,10 +174,10 @@ def test_a_processed_onepose_sequence_ignores_the_black_borders_of_its_crops(tmp
         (tmp_path / "intrin" / f"{stem}.txt").write_text(text_of(k))
     read = read_capture(tmp_path)
     assert_same_pixels(capture, read, atol=1e-9)
-    expected = np.zeros((48, 64), bool)
-    expected[:, 50:] = True
-    np.testing.assert_array_equal(read_given_mask(read.photos[0].ignore), expected)
-    assert not black_border(np.full((4, 4, 3), 9, np.uint8)).any()
+    photos = tuple(photo.path for photo in read.photos)
+    beside = gather_beside(BesideConfig(), find_source(tmp_path), photos, {p.name: (64, 48) for p in photos})
+    ignored = beside.ignored_pixels(photos[0].name, (64, 48))
+    assert ignored is not None and ignored[:, 50:].all() and not ignored[:, :48].any()
 
 
 def test_a_tum_sequence_goes_together_by_time(tmp_path):
@@ -197,6 +200,64 @@ def test_a_record3d_export_has_k_by_columns_and_opengl_cameras(tmp_path):
     read = read_capture(tmp_path)
     renamed = tuple(replace(p, name=f"{i}.png") for i, p in enumerate(capture.photos))
     assert_same_pixels(replace(capture, photos=renamed), read, atol=1e-9)
+
+
+def test_photos_poses_and_depth_in_one_folder_are_frames_and_lost_ones_have_no_pose(tmp_path):
+    capture = ring(tmp_path / "photos", count=3)
+    for photo in capture.photos:
+        stem = f"frame-{photo.path.stem}"
+        shutil.copy(photo.path, tmp_path / f"{stem}.color.png")
+        (tmp_path / f"{stem}.pose.txt").write_text(text_of(inverse(photo.cam_from_world)))
+        cv2.imwrite(str(tmp_path / f"{stem}.depth.png"), np.full((48, 64), 1500, np.uint16))
+    lost = sorted(tmp_path.glob("*.pose.txt"))[-1]
+    lost.write_text("-inf -inf -inf -inf\n" * 4)
+    assert find_format(tmp_path) == "frames"
+    with pytest.raises(FormatError, match=r"camera is missing.*intrinsics\.txt"):
+        read_capture(tmp_path)
+    (tmp_path / "intrinsics.txt").write_text(text_of(K))
+    read = read_capture(tmp_path)
+    assert len(read.photos) == 3 and len(read.posed) == 2 and read.photos[2].cam_from_world is None
+    np.testing.assert_allclose(read_depth(read.photos[0].depth), 1.5)
+    renamed = tuple(replace(p, name=r.name) for p, r in zip(capture.photos, read.photos, strict=True))
+    assert_same_pixels(replace(capture, photos=renamed[:2]), read, atol=1e-9)
+    lost.write_text("nan " * 16)
+    with pytest.raises(FormatError):
+        read_capture(tmp_path)
+
+
+def test_metres_that_are_millimetres_and_skewed_pixels_are_refused(tmp_path):
+    make_frames(tmp_path / "frames", world_from_cam=True)
+    for pose in (tmp_path / "frames" / "pose").iterdir():
+        matrix = np.loadtxt(pose)
+        matrix[:3, 3] *= 1000
+        pose.write_text(text_of(matrix))
+    with pytest.raises(FormatError, match=r"the cameras are \d+ m apart: are they in millimetres\?"):
+        read_capture(tmp_path / "frames")
+    capture = ring(tmp_path / "neus" / "image", count=3)
+    projection = np.eye(4)
+    projection[:3] = [[70, 0.5, 31, 0], [0, 72, 25, 0], [0, 0, 1, 0]] @ capture.photos[1].cam_from_world
+    cameras = {f"world_mat_{i}": projection for i in range(3)} | {"scale_mat_0": np.eye(4)}
+    np.savez(tmp_path / "neus" / "cameras_sphere.npz", **cameras)
+    with pytest.raises(FormatError, match=r"'world_mat_0': K has a skew of 0.5"):
+        read_capture(tmp_path / "neus")
+
+
+def test_ignored_pixels_that_a_format_names_in_masks_are_no_masks(tmp_path):
+    """nerfstudio keeps what is to be used (white) of each photo in masks/, where others have the object."""
+    capture = ring(tmp_path / "images", count=2)
+    used = np.ones((48, 64), bool)
+    used[:8] = False
+    for photo in capture.photos:
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        write_image(tmp_path / "masks" / photo.path.name, used)
+    kept = tuple(replace(p, ignore=MaskFile(tmp_path / "masks" / p.path.name, "black")) for p in capture.photos)
+    nerfstudio.write(tmp_path / "transforms.json", replace(capture, photos=kept))
+    source, photos = find_source(tmp_path), tuple(photo.path for photo in kept)
+    beside = gather_beside(BesideConfig(), source, photos, {p.name: (64, 48) for p in photos})
+    assert source.masks is None and not beside.given
+    ignored = beside.ignored_pixels(photos[0].name, (64, 48))
+    np.testing.assert_array_equal(ignored, ~used)
+    assert f"ignored of {kept[0].name}" in source.inputs(source.photos)
 
 
 @pytest.mark.parametrize("name", ["frames", "neusurfemb"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from maquette.data.errors import FormatError
 from maquette.data.formats import colmap, llff, neus
 from maquette.data.formats.door import read_json_value, read_npy, read_npz
-from maquette.data.formats.given import GivenCapture
+from maquette.data.formats.given import GivenCapture, read_depth, read_given_mask
 from maquette.data.images import PHOTO_SUFFIXES
 from toy_folders import FOLDERS
 
@@ -90,6 +90,10 @@ def check_reading(read, folder: Path) -> None:
     """Either all of it is sound, or the error says where and what to do."""
     try:
         capture = read(folder)
+        for photo in capture.photos if isinstance(capture, GivenCapture) else ():
+            for mask in (photo.mask, photo.ignore):
+                assert mask is None or read_given_mask(mask).ndim == 2
+            assert photo.depth is None or np.isfinite(read_depth(photo.depth)).all()
     except FormatError as error:
         assert str(error.path).startswith(str(folder)) and error.place and error.problem and error.cure
         assert len(str(error)) < 2000 and str(error.path) in str(error)

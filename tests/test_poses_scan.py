@@ -171,15 +171,15 @@ def test_masks_stand_for_boxes(tmp_path):
     small[40:45, 5:9] = 255
     for index, one in enumerate((small, mask)):
         write_image(tmp_path / f"b_{index:06d}.png", one)
-    found = boxes_of_masks(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], (80, 60), 2)
+    found = boxes_of_masks(tmp_path, dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), (80, 60)), 2)
     assert found == {"a.jpg": [(30, 10, 50, 20)], "b.jpg": [(30, 10, 50, 20), (5, 40, 9, 45)]}
-    assert boxes_of_masks(tmp_path, ["b.jpg"], (80, 60)) == {"b.jpg": [(30, 10, 50, 20)]}
+    assert boxes_of_masks(tmp_path, {"b.jpg": (80, 60)}) == {"b.jpg": [(30, 10, 50, 20)]}
     with pytest.raises(InputError, match=r"a\.png is 80x60, its photo 40x60; a mask has the size of its photo"):
-        boxes_of_masks(tmp_path, ["a.jpg"], (40, 60))
+        boxes_of_masks(tmp_path, {"a.jpg": (40, 60)})
     with pytest.raises(InputError, match=r"no mask of any of the 1 photos; for z\.jpg it would be z\.png"):
-        boxes_of_masks(tmp_path, ["z.jpg"], (80, 60))
+        boxes_of_masks(tmp_path, {"z.jpg": (80, 60)})
     with pytest.raises(InputError, match="is not a folder of masks"):
-        boxes_of_masks(tmp_path / "none", ["a.jpg"], (80, 60))
+        boxes_of_masks(tmp_path / "none", {"a.jpg": (80, 60)})
 
 
 def test_overlapping_sightings_are_one():

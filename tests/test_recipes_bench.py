@@ -1,6 +1,7 @@
 """The bench on a small BOP data set made here: figures, failures as rows, and what onboarding is given."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from maquette.app.main import BAD_INPUT, run_command
 from maquette.data.captures import load_truth
-from maquette.data.errors import InputError
+from maquette.data.errors import FormatError, InputError
 from maquette.data.formats.bop import BopResult, check_times, write_results
 from maquette.data.formats.bop_dataset import read_dataset
 from maquette.data.formats.bop_scene import BopInstance, BopScene, BopView
@@ -27,15 +28,9 @@ from maquette.recipes.bench import bench
 from maquette.recipes.bench_config import BenchConfig
 from maquette.recipes.bench_rows import Bench, Row
 from maquette.recipes.bench_table import markdown
-from maquette.recipes.bop_scores import model_of
-from maquette.recipes.lmo_capture import (
-    Split,
-    make_capture,
-    read_split,
-    results_of,
-    sightings,
-    with_whole_times,
-)
+from maquette.recipes.bop_scores import compare, figures_of, model_of
+from maquette.recipes.lmo_capture import make_capture, results_of, sightings, with_whole_times
+from maquette.recipes.lmo_split import Split, read_split, splits_of
 from maquette.recipes.run import RunConfig
 from maquette.scores.model import render_window
 from maquette.scores.official import parse_name, read_official, results_name
@@ -148,6 +143,65 @@ def test_what_was_not_estimated_counts_against_the_whole(data: Path, tmp_path: P
     assert only.overall["ar"] == pytest.approx(1.0) and only.overall["count"] == 3
 
 
+def test_what_is_found_where_nothing_is_counts_against_the_precision_alone(data: Path) -> None:
+    found = read_dataset(data)
+    (scene,) = found.scenes
+    views = {k: replace(v, instances=v.instances[:1]) if k == 4 else v for k, v in scene.views.items()}
+    targets = tuple(t for t in found.targets if (t.im_id, t.obj_id) != (4, 7))
+    part = replace(found, scenes=(replace(scene, views=views),), targets=targets)
+    truth = [BopResult(2, n, o, 0.5, _poses(o)[n], 0.1) for n in range(6) for o in (5, 7) if (n, o) != (4, 7)]
+    wrong = BopResult(2, 4, 7, 0.9, _poses(7)[4], 0.1)
+    figures, figures_wrong = (figures_of(compare(part, results)) for results in (truth, [*truth, wrong]))
+    assert figures["ar"] == figures_wrong["ar"] == pytest.approx(1)
+    assert figures["ap_pose"] == figures["ap_mssd_mm"] == pytest.approx(1)
+    # The surest of object 7's six is wrong: its precision is 5 of 6, or less where fewer are recalled.
+    assert figures_wrong["ap_pose"] == pytest.approx((1 + 5 / 6) / 2, abs=1e-6)
+    untested = figures_of(compare(part, [*truth, wrong], {5: set(range(6)), 7: {0, 1, 2, 3, 5}}))
+    assert untested["ap_pose"] == pytest.approx(1)
+
+
+def test_a_mesh_of_another_unit_than_the_data_sets_is_refused(data: Path) -> None:
+    path = data / "models_eval" / "obj_000005.ply"
+    trimesh.creation.box((0.150, 0.100, 0.060)).export(path)
+    with pytest.raises(FormatError, match=r"measure 0.00015 m, .* says 0.15 m: is this mesh in metres"):
+        model_of(read_dataset(data), 5)
+
+
+def test_without_a_split_objects_are_learnt_from_their_scenes_of_linemod(data: Path, tmp_path: Path) -> None:
+    (data / "split.json").unlink()
+    scene = tmp_path / "lm" / "test" / "000005"
+    shutil.copytree(data / "test" / "000002", scene)
+    asked = [{"scene_id": 5, "im_id": n, "obj_id": 5, "inst_count": 1} for n in (1, 4)]
+    (tmp_path / "lm" / "test_targets_bop19.json").write_text(json.dumps(asked))
+    found = read_dataset(data)
+    splits = splits_of(found)
+    assert set(splits) == {5} and splits[5].reference == {1, 4} and splits[5].test == set(range(6))
+    made = make_capture(tmp_path / "capture", found, 5, splits[5])
+    assert [path.name for path in list_photos(made.folder / "rgb")] == ["000001.png", "000004.png"]
+    assert len(list_photos(made.folder / "test" / "photos")) == 6
+    table = bench(tmp_path / "out", BenchConfig("lmo", data, results=_write_truth(tmp_path / "a_lmo-test.csv")))
+    assert "on LM-O's targets" in table.notes[0]
+    (data / "test_targets_bop19.json").write_text("[]")
+    with pytest.raises(InputError, match="names object 5 in none of its 0 test photos"):
+        splits_of(read_dataset(data))
+
+
+def test_boxes_are_compared_with_those_of_whole_silhouettes(data: Path, tmp_path: Path) -> None:
+    path = data / "test" / "000002" / "scene_gt_info.json"
+    about = {
+        n: [{"bbox_obj": [5, 5, 30, 20], "bbox_visib": [10, 10, 20, 15], "visib_fract": v} for v in (0.9, 0.05)]
+        for n in range(6)
+    }
+    path.write_text(json.dumps(about))
+    write_detections(
+        tmp_path / "boxes.json",
+        [BopDetection(2, n, o, 0.9, (5.0, 5.0, 35.0, 25.0)) for n in range(6) for o in (5, 7)],
+    )
+    asked = BenchConfig("lmo", data, objects=("5",), detections=tmp_path / "boxes.json")
+    table = bench(tmp_path / "out", asked, learn=_refuse)
+    assert table.overall["ap_box"] == pytest.approx(1)
+
+
 def _refuse(workspace: Workspace, request: RunConfig, until: StageName, overwrite: bool) -> None:
     """Stands where the stages stand."""
     raise InputError("not learnt here")
@@ -201,7 +255,7 @@ def test_onboarding_is_given_poses_masks_and_nothing_of_the_test_photos(data: Pa
 
 def test_an_object_that_no_photo_shows_is_refused(data: Path, tmp_path: Path) -> None:
     found = read_dataset(data)
-    assert len(sightings(found, 5, frozenset({3, 4}))) == 2
+    assert len(sightings(found.scenes, 5, frozenset({3, 4}))) == 2
     with pytest.raises(InputError, match="object 5: 0 photos to learn from and 1 to test on"):
         make_capture(tmp_path / "c", found, 5, Split(frozenset(), frozenset({3})))
     (data / "test/000002/scene_gt_info.json").unlink()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from scipy.io import savemat
 
@@ -24,13 +25,14 @@ from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import centre_of
 from maquette.recipes.bench import bench
 from maquette.recipes.bench_config import BenchConfig
-from maquette.recipes.bench_finders import PROTOCOLS, find_scenes
+from maquette.recipes.bench_finders import PROTOCOLS, Scene, find_scenes
 from maquette.recipes.bench_papers import ABLATIONS
 from maquette.recipes.bench_rows import Row, attempt, means
 from maquette.recipes.bench_scenes import ask_cameras
+from maquette.recipes.bench_truth import points_chamfer
 from maquette.recipes.bench_variants import variants
 from maquette.recipes.run import RunConfig
-from maquette.render.mesh import load_mesh
+from maquette.render.mesh import Mesh, load_mesh
 from toy_folders import make_bop, make_nerfpp, make_onepose_processed
 from toy_formats import ring
 from toys import CAMERA, make_toy, views_around
@@ -129,7 +131,8 @@ def test_an_ablation_is_a_row_a_variant_on_one_and_the_same_masks(scans: Path, t
     (place / "s0" / "masks").mkdir(parents=True)
     (place / "s0" / "masks" / "config.json").write_text("{}")
     table = bench(tmp_path, asked, learn=learner)
-    assert [row.name for row in table.rows][:2] == ["bear: s0", "bear: s1"] and len(table.rows) == 8
+    assert [row.name for row in table.rows][:2] == ["bear: s0", "bear: s1"] and len(table.rows) == 12
+    assert "*DORec, s1: 0.763 / 0.705*" in (tmp_path / "bench.md").read_text()
     assert (place / "s3" / "masks" / "config.json").exists()
     fields = {name: request.fields for name, request in learner.asked.items()}
     assert fields["s3"] == FieldsConfig()
@@ -156,6 +159,56 @@ def make_ycbv(folder: Path) -> None:
     (folder / "test" / "000049" / "scene_gt_info.json").write_text(
         json.dumps({str(i): [{"bbox_visib": [-3, 4, 20, 90], "visib_fract": 0.5 + 0.1 * i}] for i in range(2)})
     )
+
+
+def test_made_photos_are_no_scenes_and_scenes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for split in ("test", "train_pbr", "train_synt"):
+        make_bop(tmp_path / "ycbv" / split / "000049")
+    (found,) = find_scenes(PROTOCOLS["ycbv"], tmp_path / "ycbv", ())
+    assert found.source == tmp_path / "ycbv" / "test" / "000049"
+    for place in ("a/front", "b/front", "b/back"):
+        ring(tmp_path / "real" / place / "photos", count=2)
+    names = [scene.name for scene in find_scenes(PROTOCOLS["real"], tmp_path / "real", ())]
+    assert sorted(names) == ["a_front", "b_front", "back"]
+
+
+def test_frames_are_split_by_their_numbers(tmp_path: Path) -> None:
+    make_onepose_processed(tmp_path / "box")
+    for photo in list((tmp_path / "box" / "color").iterdir()):
+        for number in range(1, 13):
+            for place, ending in (("color", ".png"), ("poses", ".txt"), ("intrin", ".txt")):
+                source = tmp_path / "box" / place / f"{photo.stem}{ending}"
+                shutil.copy(source, source.with_name(f"{number}{ending}"))
+        for place, ending in (("color", ".png"), ("poses", ".txt"), ("intrin", ".txt")):
+            (tmp_path / "box" / place / f"{photo.stem}{ending}").unlink()
+    scene = Scene("box", tmp_path / "box", "onepose")
+    protocol = replace(PROTOCOLS["onepose"], rule="dorec-blendedmvs")
+    cameras, _ = ask_cameras(tmp_path, protocol, scene, False, 0)
+    assert cameras.split is not None
+    assert read_json(cameras.split)["held_out"] == ["1.png", "11.png"]  # type: ignore[index, call-overload]
+
+
+def test_a_scan_of_points_is_measured_to_both_ways(scans: Path, tmp_path: Path) -> None:
+    shutil.copytree(scans / "bear", tmp_path / "tanks" / "bear")
+    mesh = trimesh.load(tmp_path / "tanks" / "bear" / "mesh.ply", force="mesh")
+    assert isinstance(mesh, trimesh.Trimesh)
+    points, _ = trimesh.sample.sample_surface(mesh, 40_000, seed=1)
+    trimesh.PointCloud(points).export(tmp_path / "tanks" / "bear" / "mesh.ply")
+    table = bench(tmp_path / "out", _asked("blendedmvs", tmp_path / "tanks"), learn=Learner())
+    assert not table.rows[0].failure and table.overall["chamfer_sphere"] < 0.005
+    assert "chamfer_diameter" not in table.overall and "40,000 points" in " ".join(table.rows[0].notes)
+    ball = trimesh.creation.icosphere(5, 1.0)
+    truth = 1.1 * trimesh.sample.sample_surface(ball, 20_000, seed=2)[0]
+    ours = Mesh(torch.as_tensor(ball.vertices).float(), torch.as_tensor(ball.faces).int())
+    assert points_chamfer(ours, truth, np.random.default_rng(0)) == pytest.approx(0.1, abs=2e-3)
+
+
+def test_a_true_mesh_that_cannot_be_read_is_told_before_anything_is_learnt(scans: Path, tmp_path: Path) -> None:
+    shutil.copytree(scans / "bear", tmp_path / "scans" / "bear")
+    (tmp_path / "scans" / "bear" / "mesh.ply").write_bytes(b"nothing")
+    learner = Learner()
+    table = bench(tmp_path / "out", _asked("blendedmvs", tmp_path / "scans"), learn=learner)
+    assert "cannot be read as a mesh" in table.rows[0].failure and not learner.asked
 
 
 def make_real(folder: Path) -> None:
@@ -222,6 +275,8 @@ def test_what_is_not_there_is_said_in_one_line(tmp_path: Path, scans: Path) -> N
         bench(tmp_path, BenchConfig("real", tmp_path / "nowhere"))
     with pytest.raises(InputError, match="lmo learns with given cameras"):
         bench(tmp_path, BenchConfig("lmo", scans, ablation="noise"))
+    with pytest.raises(InputError, match="are of lmo, whose objects have a model"):
+        bench(tmp_path, BenchConfig("blendedmvs", scans, estimate_with="both"))
 
 
 def test_a_failure_is_a_row_and_means_are_of_the_others() -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trimesh
 
 from maquette.app.main import BAD_INPUT, INTERRUPTED, run_command
 from maquette.data.workspace import RECORDS, STAGES, Workspace
+from maquette.recipes.held_out import held_out_poses
 from maquette.scores.records import FIGURES
 from toy_capture import make_toy_capture
 
@@ -69,6 +72,27 @@ def test_every_stage_leaves_its_records_and_nothing_unfinished(done: Run) -> Non
         for record in RECORDS:
             assert (done.workspace.root / stage / record).exists(), (stage, record)
     assert not list(done.workspace.root.glob(".*"))
+
+
+def test_poses_in_held_out_photos_are_scored_by_the_captures_own_cameras(done: Run, tmp_path: Path) -> None:
+    figures, note = held_out_poses(done.workspace, 0, overwrite=False)
+    laid = done.workspace.root / "held_out"
+    assert {p.stem for p in (laid / "cameras").iterdir()} == {p.stem for p in (laid / "photos").iterdir()}
+    assert len(list((laid / "photos").iterdir())) == 4 and "recall_5deg_5pct" in figures and "held-out" in note
+    asked = ["poses", str(done.workspace.root), str(laid / "photos"), "--name", "other", "--local", "off"]
+    asked += ["--box-from", str(done.workspace.root), "--camera", str(laid / "cameras")]
+    mesh = trimesh.load(done.workspace.asset / "mesh.ply", force="mesh", process=False)
+    assert isinstance(mesh, trimesh.Trimesh)
+    mesh.export(tmp_path / "other.ply")
+    assert run_command([*asked, "--mesh", str(tmp_path / "other.ply")]) == 0
+    mesh.apply_scale(1000)
+    mesh.export(tmp_path / "far.ply")
+    assert run_command([*asked, "--mesh", str(tmp_path / "far.ply"), "--overwrite"]) == BAD_INPUT
+    shutil.rmtree(done.workspace.poses("other"))
+    (laid / "cameras" / "000.json").unlink()
+    assert run_command(asked) == BAD_INPUT
+    shutil.rmtree(laid)
+    shutil.rmtree(done.workspace.poses("held_out"))
 
 
 def test_held_out_photos_get_a_camera_and_renders_but_no_mask_to_learn_from(done: Run) -> None:

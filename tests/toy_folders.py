@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from maquette.data.formats import (
     camera_json,
     colmap,
     foundationpose,
+    given,
     llff,
     nerfpp,
     nerfstudio,
@@ -26,6 +28,7 @@ from maquette.data.formats.geometry import quaternion_of
 from maquette.data.images import write_image
 from maquette.geometry.lens import PARAMETERS, Lens
 from maquette.geometry.transforms import inverse, rigid
+from maquette.recipes import lmo_split
 from toy_formats import LENS, MIDDLE, SIZE, ring, text_of
 
 GL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -35,6 +38,27 @@ K = LENS.pinhole.matrix - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]
 def make_nerfstudio(folder: Path) -> None:
     lens = Lens("OPENCV", *SIZE, (70.0, 72.0, 31.0, 25.0, 0.05, -0.02, 0.001, 0.002))
     nerfstudio.write(folder / "transforms.json", ring(folder / "images", lens, count=2))
+
+
+def make_nerfstudio_whole(folder: Path) -> None:
+    """All that a transforms.json can name: alpha, what is ignored, depth, OpenCV's axes."""
+    photos = []
+    (folder / "beside").mkdir()
+    for photo in ring(folder / "images", count=2).photos:
+        rgba = np.full((SIZE[1], SIZE[0], 4), 90, np.uint8)
+        rgba[:20, :, 3] = 0
+        write_image(photo.path, rgba)
+        write_image(folder / "beside" / f"used_{photo.name}", np.eye(SIZE[1], SIZE[0]) > 0)
+        cv2.imwrite(str(folder / "beside" / f"depth_{photo.name}"), np.full((SIZE[1], SIZE[0]), 700, np.uint16))
+        ignore = given.MaskFile(folder / "beside" / f"used_{photo.name}", "black")
+        depth = given.DepthFile(folder / "beside" / f"depth_{photo.name}", 0.001)
+        photos.append(replace(photo, ignore=ignore, depth=depth))
+    path = folder / "transforms.json"
+    nerfstudio.write(path, given.GivenCapture(tuple(photos), True, ()))
+    content = json.loads(path.read_text())
+    for frame in content["frames"]:
+        frame["transform_matrix"] = (np.array(frame["transform_matrix"]) @ GL).tolist()
+    path.write_text(json.dumps(content | {"from_na": True}))
 
 
 def make_neus(folder: Path) -> None:
@@ -63,6 +87,7 @@ def make_foundationpose(folder: Path) -> None:
     foundationpose.write(
         folder, [foundationpose.ReferenceView(p.path.stem, p.lens, p.cam_from_world) for p in photos]
     )
+    _write_depth(folder / "depth_enhanced", [photo.path.stem for photo in photos])
 
 
 def make_onepose(folder: Path, capture=None, world_from_obj=None) -> None:
@@ -107,6 +132,13 @@ def make_frames(folder: Path, poses: str = "pose", world_from_cam: bool = False)
     for photo in capture.photos:
         pose = inverse(photo.cam_from_world) if world_from_cam else photo.cam_from_world
         (folder / poses / f"{photo.path.stem}.txt").write_text(text_of(pose))
+    _write_depth(folder / "depth", [photo.path.stem for photo in capture.photos])
+
+
+def _write_depth(folder: Path, stems: list[str]) -> None:
+    folder.mkdir()
+    for stem in stems:
+        cv2.imwrite(str(folder / f"{stem}.png"), np.full((SIZE[1], SIZE[0]), 700, np.uint16))
 
 
 def make_tum(folder: Path) -> None:
@@ -135,13 +167,16 @@ def make_record3d(folder: Path) -> None:
         poses.append([float(v) for v in (x, y, z, w, *pose[:3, 3])])
     k = [140.0, 0, 0, 0, 144.0, 0, 61.5, 49.5, 1.0]
     (folder / "metadata.json").write_text(json.dumps({"K": k, "w": 128, "h": 96, "poses": poses}))
+    _write_depth(folder / "depth", ["0", "1"])
 
 
 def make_keyframes(folder: Path) -> None:
     photos = ring(folder / "rgb", count=2).photos
     frames = {p.path.stem: {"world_from_cam": inverse(p.cam_from_world).tolist()} for p in photos}
     camera = {"width": 64, "height": 48, "fx": 70.0, "fy": 72.0, "cx": 30.5, "cy": 24.5}
-    (folder / "keyframes.json").write_text(json.dumps({"camera": camera, "frames": frames}))
+    sphere = {"centre": [0.1, 0.2, 0.3], "radius": 0.2}
+    (folder / "keyframes.json").write_text(json.dumps({"camera": camera, "frames": frames, "sphere": sphere}))
+    _write_depth(folder / "depth", [photo.path.stem for photo in photos])
 
 
 def make_bop(folder: Path) -> None:
@@ -152,6 +187,24 @@ def make_bop(folder: Path) -> None:
         instance = bop_scene.BopInstance(7, 0, photo.cam_from_world, info, None, None)
         views.append(bop_scene.BopView(index, photo.path, photo.lens, None, photo.cam_from_world, (instance,)))
     bop_write.write_scene(folder, views)
+
+
+def make_bop_whole(folder: Path) -> None:
+    """A dynamic onboarding sequence with masks and depth."""
+    scene = folder / "obj_000007"
+    scene.mkdir()
+    make_bop(scene)
+    _write_depth(scene / "depth", ["000000", "000001"])
+    (scene / "mask_visib").mkdir()
+    for index in range(2):
+        write_image(scene / "mask_visib" / f"{index:06d}_000000.png", np.eye(SIZE[1], SIZE[0]) > 0)
+    path = scene / "scene_camera.json"
+    cameras = {key: camera | {"depth_scale": 0.1} for key, camera in json.loads(path.read_text()).items()}
+    path.write_text(json.dumps(cameras))
+
+
+def make_split(folder: Path) -> None:
+    (folder / "split.json").write_text(json.dumps({"5": {"reference": [0, 1], "test": [2, 3]}}))
 
 
 def make_bop_lists(folder: Path) -> None:
@@ -195,6 +248,7 @@ Make = Callable[[Path], None]
 Read = Callable[[Path], object]
 FOLDERS: dict[str, tuple[Make, Read]] = {
     "nerfstudio": (make_nerfstudio, readers.read_capture),
+    "nerfstudio whole": (make_nerfstudio_whole, readers.read_capture),
     "neus": (make_neus, readers.read_capture),
     "nerfpp": (make_nerfpp, readers.read_capture),
     "llff": (make_llff, readers.read_capture),
@@ -206,6 +260,8 @@ FOLDERS: dict[str, tuple[Make, Read]] = {
     "record3d": (make_record3d, readers.read_capture),
     "keyframes": (make_keyframes, readers.read_capture),
     "bop": (make_bop, readers.read_capture),
+    "bop whole": (make_bop_whole, readers.read_capture),
+    "split of lm-o": (make_split, lmo_split.read_split),
     "bop lists": (make_bop_lists, read_bop_lists),
     "colmap binary": (make_colmap, readers.read_capture),
     "colmap text": (make_colmap_text, readers.read_capture),

@@ -82,14 +82,14 @@ def gather_beside(
     given = match_masks(source.masks, photos, source.photos, request.given_object) if source.masks else {}
     if request.given_masks is not None:
         require_some(given, request.given_masks, "--given-masks", photos)
-    given = given or _of_format(source, photos, "mask", "white") or alpha_masks(photos)
+    given = given or _of_format(source, photos, "mask") or alpha_masks(photos)
     empty = check_given(given, sizes)
     if empty:
         named = ", ".join(empty[:6]) + (", ..." if len(empty) > 6 else "")
         say(f"  {len(empty)} of {len(given)} given masks are black, as if the object were out of sight: {named}")
     ignored = match_masks(request.ignore_masks, photos, source.photos) if request.ignore_masks else {}
     if request.ignore_masks is None:
-        ignored = _of_format(source, photos, "ignore", "black")
+        ignored = _of_format(source, photos, "ignore")
     if request.ignore_masks is not None:
         require_some(ignored, request.ignore_masks, "--ignore-masks", photos)
     check_ignored(ignored, sizes)
@@ -99,14 +99,12 @@ def gather_beside(
     return Beside(given, ignored, borders)
 
 
-def _of_format(
-    source: Source, photos: Sequence[Path], kind: Literal["mask", "ignore"], meant: str
-) -> dict[str, Path]:
-    """The masks that the source's own format names, by photo name."""
+def _of_format(source: Source, photos: Sequence[Path], kind: Literal["mask", "ignore"]) -> dict[str, Path]:
+    """The masks that the source's own format names, by photo name: white masks, and ignored pixels in black."""
     known = () if source.given is None else source.given.photos
     files = {photo.name: photo.mask if kind == "mask" else photo.ignore for photo in known}
     found = ((path.name, files.get(path.name)) for path in photos)
-    return {name: file.path for name, file in found if file is not None and file.meant == meant}
+    return {name: file.path for name, file in found if file is not None}
 
 
 def match_masks(

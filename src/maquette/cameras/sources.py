@@ -71,6 +71,8 @@ class Source:
             for photo in self.given.photos:
                 if photo.mask is not None and self.masks is None and photo.name in names:
                     found[f"mask of {photo.name}"] = photo.mask.path
+                if photo.ignore is not None and photo.name in names:
+                    found[f"ignored of {photo.name}"] = photo.ignore.path
         return found
 
 
@@ -93,8 +95,8 @@ def find_source(source: Path, name: FormatChoice | None = None, object_id: int |
         photos = tuple(PhotoFile(path.name, path) for path in _photos_of(source))
         return Source(source, "photos", photos, None, masks, true)
     given = read_capture(source, form, object_id)
-    if form == "bop":
-        masks = None  # the reader knows which of them are the object's
+    if form == "bop" or any(photo.mask or photo.ignore for photo in given.photos):
+        masks = None  # the reader knows whose masks they are, and whether white or black is meant
     video = next((photo.path for photo in given.photos if photo.frame_idx is not None), None)
     photos = () if video else tuple(PhotoFile(photo.name, photo.path) for photo in given.photos)
     return Source(source, form, photos, video, masks, true, given)

@@ -1,7 +1,7 @@
 """A trained estimator: both networks, the surface they speak of, and how crops for it are cut."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,11 @@ class Estimator:
     def keys_of(self, points_obj: Float[Tensor, "point 3"]) -> Float[Tensor, "point 12"]:
         """Keys of any points of the surface."""
         return self.key_network((points_obj - self.centre) / self.radius)
+
+    def on(self, mesh: Mesh) -> "Estimator":
+        """The same networks, speaking of another mesh in the frame and unit of the one they learnt."""
+        points, normals = sample_surface(mesh, len(self.points), np.random.default_rng(0))
+        return replace(self, mesh=mesh, points=points, normals=normals, keys=self.keys_of(points).clone())
 
 
 def sample_surface(

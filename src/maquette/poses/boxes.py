@@ -1,5 +1,6 @@
 """Boxes around the object: our own JSON, a list of detections in BOP's or COCO's style, or around given masks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -62,17 +63,17 @@ def read_boxes(
     return _assign(path, of_category, photos, most), source
 
 
-def boxes_of_masks(folder: Path, photos: list[str], size: tuple[int, int], most: int = 1) -> dict[str, list[Box]]:
+def boxes_of_masks(folder: Path, sizes: Mapping[str, tuple[int, int]], most: int = 1) -> dict[str, list[Box]]:
     """The boxes around the masks of a folder, by photo name, at most `most` for each photo, largest area first.
 
-    A mask is PHOTO.png or, as in BOP, one PHOTO_NUMBER.png for each instance (PHOTO a photo's stem); `size` is the
-    photos' (width, height). Raises InputError where no photo has a mask, or where a mask is of another size.
+    A mask is PHOTO.png or, as in BOP, one PHOTO_NUMBER.png for each instance (PHOTO a photo's stem); `sizes` are
+    (width, height) by the photos' names. Raises InputError where no photo has a mask, or one is of another size.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder of masks (PHOTO.png, or PHOTO_0.png, PHOTO_1.png, ...)")
     files = sorted(folder.glob("*.png"))
     boxes: dict[str, list[Box]] = {}
-    for name in photos:
+    for name, size in sizes.items():
         stem = Path(name).stem
         found = []
         for path in files:
@@ -89,9 +90,10 @@ def boxes_of_masks(folder: Path, photos: list[str], size: tuple[int, int], most:
         if found:
             boxes[name] = [box for _, box in sorted(found, key=lambda pair: -pair[0])[:most]]
     if not boxes:
+        first = next(iter(sizes))
         raise InputError(
-            f"{folder} has no mask of any of the {len(photos)} photos; "
-            f"for {photos[0]} it would be {Path(photos[0]).stem}.png"
+            f"{folder} has no mask of any of the {len(sizes)} photos; "
+            f"for {first} it would be {Path(first).stem}.png"
         )
     return boxes
 

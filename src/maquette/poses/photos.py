@@ -78,6 +78,19 @@ def find_photos(photos: Path, frames: str | None) -> list[Path]:
     return select_photos(found, frames)
 
 
+def cameras_of(
+    workspace: Workspace, capture: Capture | None, camera: Path | None, photos: list[Path]
+) -> dict[str, PhotoSource]:
+    """The camera of each photo by its name: one of all, or of a folder of cameras each its own (STEM.json)."""
+    if camera is None or not camera.is_dir():
+        shared = find_camera(workspace, capture, camera)
+        return {path.name: shared for path in photos}
+    files = {path.name: camera / f"{path.stem}.json" for path in photos}
+    if missing := [name for name, file in files.items() if not file.is_file()]:
+        raise InputError(f"--camera {camera} holds no {files[missing[0]].name}, the camera of {missing[0]}")
+    return {name: find_camera(workspace, capture, file) for name, file in files.items()}
+
+
 def find_camera(workspace: Workspace, capture: Capture | None, camera: Path | None) -> PhotoSource:
     """The camera given, else the one the capture was taken with (all its views share one)."""
     if camera is not None:

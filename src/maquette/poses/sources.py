@@ -9,7 +9,7 @@ from maquette.data.jsonio import read_json, read_record
 from maquette.data.progress import say
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
-from maquette.estimator.model import load_estimator, weights_file
+from maquette.estimator.model import Estimator, load_estimator, weights_file
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.distribution import Surface
 from maquette.matching.estimate import EstimateSettings
@@ -75,8 +75,14 @@ def load_finder(
     sources: Sources,
     settings: EstimateSettings,
     search: SearchSettings,
+    mesh: Path | None = None,
 ) -> Finder:
-    """The object with everything that is used to find it, ready for any number of photos."""
+    """The object with everything that is used to find it, ready for any number of photos.
+
+    `mesh` is one to estimate with instead of the network's own. Raises InputError where it lies elsewhere.
+    """
+    if mesh is not None and not sources.network:
+        raise InputError(f"--mesh {mesh} stands in for the mesh that a network learnt; no network is used")
     features = sources.features
     landmarks = features.landmarks if features else None
     record = workspace.asset / "asset.json"
@@ -86,6 +92,7 @@ def load_finder(
     axes = asset.symmetries_continuous if asset else ()
     if sources.network:
         estimator = load_estimator(workspace)
+        estimator = estimator if mesh is None else _on_mesh(estimator, mesh)
         surface = Surface(estimator.points, estimator.normals, estimator.keys, estimator.diameter)
         renderer = MeshRenderer(estimator.mesh)
         return Finder(
@@ -102,10 +109,22 @@ def load_finder(
             axes,
         )
     assert features is not None
-    mesh = features.hull if features.hull is not None else load_mesh(workspace.asset / "mesh.ply")
+    shown = features.hull if features.hull is not None else load_mesh(workspace.asset / "mesh.ply")
     diameter = features.landmarks.diameter
-    known = Finder(MeshRenderer(mesh), diameter, features.metric, None, None, landmarks, settings, search)
+    known = Finder(MeshRenderer(shown), diameter, features.metric, None, None, landmarks, settings, search)
     return replace(known, symmetries=same, axes=axes)
+
+
+def _on_mesh(estimator: Estimator, path: Path) -> Estimator:
+    mesh = load_mesh(path)
+    used = mesh.vertices[mesh.faces.long().unique()]
+    far = (used - estimator.centre).norm(dim=-1).max() / estimator.radius
+    if not 0.5 < far < 2:
+        raise InputError(
+            f"--mesh {path} reaches {far:.3g} times as far from the object's centre as the mesh that the network "
+            "learnt: bring it to that one's frame and unit first"
+        )
+    return estimator.on(mesh)
 
 
 def object_frame(workspace: Workspace, sources: Sources) -> Matrix4 | None:

@@ -26,7 +26,7 @@ from maquette.poses.explain import check_explained, photos_to_explain, write_exp
 from maquette.poses.find import SearchSettings, find_objects
 from maquette.poses.known import Knowledge, Placement, know
 from maquette.poses.overlay import draw_estimates
-from maquette.poses.photos import PhotoSource, find_camera, find_photos
+from maquette.poses.photos import PhotoSource, cameras_of, find_photos
 from maquette.poses.sources import Sources, Switch, choose_sources, learns_foreign_mesh, load_finder, object_frame
 from maquette.poses.surroundings import replace_surroundings, silhouette
 from maquette.render.mesh import Mesh, MeshRenderer
@@ -42,7 +42,8 @@ class PosesConfig:
     frames: str | None = None
     """Take only START:STOP:STEP of the sorted photos, as in 118:203:2."""
     camera: Path | None = None
-    """The camera that took them: a camera.json or a COLMAP cameras.txt. Without it, the capture's own."""
+    """The camera that took them: a camera.json or a COLMAP cameras.txt, or a folder of a camera for each photo
+    (STEM.json). Without it, the capture's own."""
     boxes: Path | None = None
     """Boxes around the object: JSON {PHOTO: [x0, y0, x1, y1]}, or a list of detections (BOP, COCO). Without these
     the object is searched for in the whole photo."""
@@ -65,6 +66,9 @@ class PosesConfig:
     """The object's number in the results file, and its category where detections are of several."""
     estimator: Path | None = None
     """The workspace of a network that knows several objects, this one among them."""
+    mesh: Path | None = None
+    """Estimate with this mesh (.ply, .obj, .glb) instead of the one that the network learnt; in the frame and unit
+    of that one."""
     unfinished: bool = False
     """Use a training that is still running, or was stopped: the weights it has averaged so far."""
     network: Switch = "auto"
@@ -119,23 +123,23 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
         say(f"poses: complete in {stage.final}")
         record = read_record(stage.final / "poses.json", PosesRecord)
         return PosesResult(stage.final, record.estimates, record.box_source)
-    finder = load_finder(workspace, sources, request.settings, request.search)
+    finder = load_finder(workspace, sources, request.settings, request.search, request.mesh)
     if request.depth is not None:
         check_metric(finder)
     check_explained(request.explain, request.explain_at, photos, finder)
     capture = load_capture(workspace) if (workspace.cameras / "cameras.json").exists() else None
-    source = find_camera(workspace, capture, request.camera)
+    cameras = cameras_of(workspace, capture, request.camera, photos)
     known = _knowledge(workspace, request.box_from, capture, object_frame(workspace, sources))
-    boxes, box_source = _boxes(request, photos, source, known, finder.renderer.mesh)
+    boxes, box_source = _boxes(request, photos, cameras, known, finder.renderer.mesh)
     placements = known.placements if known else {}
     overlays = stage.partial / "overlays"
     overlays.mkdir(exist_ok=True)
     estimates: list[PoseEstimate] = []
     told = photos_to_explain(photos, request.explain, request.explain_at)
-    shown = _pictures(request, photos, source, placements, finder.renderer)
+    shown = _pictures(request, photos, cameras, placements, finder.renderer)
     for index, (path, photo) in enumerate(track(shown, "poses", len(photos))):
         rng = np.random.default_rng([request.seed, index])
-        where = None if boxes is None else boxes.get(path.name, [])
+        source, where = cameras[path.name], None if boxes is None else boxes.get(path.name, [])
         found = find_objects(path.name, photo, source.camera, where, finder, rng)
         if request.depth is not None:
             depth = source.fit_depth(depth_beside(request.depth, path, request.depth_unit))
@@ -174,6 +178,7 @@ def _inputs(workspace: Workspace, request: PosesConfig, sources: Sources) -> dic
     inputs = {"photos": request.photos, "cameras": workspace.cameras / "cameras.json"}
     inputs |= sources.files(workspace)
     inputs |= {"camera": request.camera} if request.camera else {}
+    inputs |= {"mesh": request.mesh} if request.mesh else {}
     inputs |= {"boxes": request.boxes} if request.boxes else {}
     inputs |= {"given_masks": request.masks} if request.masks else {}
     inputs |= {"depth": request.depth} if request.depth else {}
@@ -199,7 +204,11 @@ def _knowledge(
 
 
 def _boxes(
-    request: PosesConfig, photos: list[Path], source: PhotoSource, known: Knowledge | None, mesh: Mesh
+    request: PosesConfig,
+    photos: list[Path],
+    cameras: dict[str, PhotoSource],
+    known: Knowledge | None,
+    mesh: Mesh,
 ) -> tuple[dict[str, list[Box]] | None, str]:
     """The boxes of each photo that has some, clipped to the photo, and where they come from; None: nobody says."""
     if request.whole:
@@ -215,10 +224,11 @@ def _boxes(
         scene = scenes.pop() if len(scenes) == 1 else None
         read, said_by = read_boxes(request.boxes, names, most, request.obj_id, scene)
     else:
-        read = boxes_of_masks(given, names, (source.lens.width, source.lens.height), most)
+        read = boxes_of_masks(given, {n: (s.lens.width, s.lens.height) for n, s in cameras.items()}, most)
         said_by = f"around the masks of {given}"
     boxes: dict[str, list[Box]] = {}
     for name, given in sorted(read.items()):
+        source = cameras[name]
         for box in given:
             clipped = clip_box(source.box(box), source.camera)
             if clipped is None:
@@ -255,7 +265,7 @@ def placed_box(place: Placement, vertices_obj: np.ndarray) -> Box | None:
 def _pictures(
     request: PosesConfig,
     photos: list[Path],
-    source: PhotoSource,
+    cameras: dict[str, PhotoSource],
     placements: dict[str, Placement],
     renderer: MeshRenderer,
 ) -> Iterator[tuple[Path, np.ndarray]]:
@@ -264,7 +274,7 @@ def _pictures(
     if request.replace_surroundings and not others:
         raise InputError(f"--replace-surroundings {request.replace_surroundings} holds no photos")
     for index, path in enumerate(photos):
-        photo = source.read(path)
+        photo = cameras[path.name].read(path)
         place = placements.get(path.name)
         if others and place is not None:
             if place.cam_from_obj is None:

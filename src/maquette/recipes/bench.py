@@ -20,6 +20,7 @@ from maquette.recipes.run import run as run_stages
 
 PACKAGES = ("torch", "pycolmap", "warp-lang", "numpy")
 OF_LMO = ("results", "official", "detections")
+"""Options that only poses of known objects have."""
 
 
 def bench(folder: Path, request: BenchConfig, overwrite: bool = False, learn: Learn = run_stages) -> Bench:
@@ -44,8 +45,13 @@ def _check(request: BenchConfig) -> None:
     given = [name for name in OF_LMO if getattr(request, name) is not None]
     if given and request.protocol != "lmo":
         raise InputError(f"--{given[0]} is of poses, which `maquette bench lmo` alone estimates and scores")
-    if request.protocol == "lmo" and (request.ablation != "none" or request.cameras == "found"):
-        raise InputError("--ablation and --cameras found are of DORec's protocols; lmo learns with given cameras")
+    if request.protocol == "lmo" and (request.ablation != "none" or request.cameras == "found" or request.poses):
+        raise InputError(
+            "--ablation, --cameras found and --poses are of DORec's protocols; lmo learns with given cameras, and "
+            "estimates poses anyway"
+        )
+    if request.protocol != "lmo" and (request.estimate_with == "both" or request.network == "given"):
+        raise InputError("--estimate-with and --network are of lmo, whose objects have a model")
 
 
 def _write(folder: Path, table: Bench, request: BenchConfig) -> None:

@@ -20,8 +20,9 @@ class BenchConfig:
     """Which protocol, on which data, and every stage's options."""
 
     protocol: Annotated[Protocol, tyro.conf.Positional]
-    """lmo: a BOP folder with split.json (NeuSurfEmb's protocol). The others are DORec's: dtu, blendedmvs: scans in
-    NeuS's form; tanks: scenes in NeRF++'s; onepose: sequences; ycbv: a BOP folder; real: folders of photos."""
+    """lmo: a BOP folder, with LINEMOD's lm/ beside it or a split.json in it (NeuSurfEmb's protocol). The others are
+    DORec's: dtu, blendedmvs: scans in NeuS's form; tanks: scenes in NeRF++'s; onepose: sequences; ycbv: a BOP
+    folder; real: folders of photos."""
     data: Path
     """The data set's folder; what is there of it is run."""
     objects: tuple[str, ...] = ()
@@ -36,6 +37,10 @@ class BenchConfig:
     """The data set's cameras, or ours from the photos; auto: found for ycbv and real (as DORec), else given."""
     network: Literal["ours", "given"] = "ours"
     """lmo: what the network is trained on: our reconstruction, or the data set's own model."""
+    poses: bool = False
+    """DORec's protocols: also train the estimator, and score its poses in the held-out photos."""
+    estimate_with: Literal["same", "both"] = "same"
+    """lmo: the model to estimate poses with: the one that the network learnt, or also the other of these two."""
     detections: Path | None = None
     """lmo: BOP's detections to estimate poses from, instead of the truth's boxes."""
     results: Path | None = None

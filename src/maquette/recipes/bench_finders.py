@@ -1,7 +1,8 @@
 """Which scenes of DORec's data sets are in a folder: where each lies, in whose format, and of which object."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maquette.data.errors import InputError
@@ -14,6 +15,7 @@ from maquette.data.images import list_photos
 
 DEPTH = 4
 """Folders that are looked into below the data set's own."""
+MADE = ("pbr", "synt")
 YCBV_SCENES: Mapping[int, int] = {2: 7, 3: 49, 5: 37, 7: 2, 12: 36}
 """DORec's Table IX: object -> scene, by BOP's numbers (cracker box, sugar box, mustard, pudding box, cleanser)."""
 
@@ -44,7 +46,7 @@ def find_scenes(protocol: Protocol, data: Path, chosen: tuple[str, ...]) -> list
     """The scenes that are there and were asked for, by name or object. Raises InputError where none is."""
     if not data.is_dir():
         raise InputError(f"--data {data} is not a folder; give the one that holds {protocol.title}")
-    there = protocol.find(data)
+    there = _named_apart(protocol.find(data), data)
     if not there:
         raise InputError(
             f"{data} holds no scene of {protocol.title}, nor do its folders; docs/formats.md says what a scene is"
@@ -54,6 +56,12 @@ def find_scenes(protocol: Protocol, data: Path, chosen: tuple[str, ...]) -> list
         names = ", ".join(scene.name for scene in there)
         raise InputError(f"none of {', '.join(chosen)} is in {data}; there are {names}")
     return scenes
+
+
+def _named_apart(scenes: list[Scene], data: Path) -> list[Scene]:
+    """Scenes of one name by their folders' names too: each has a workspace of its own."""
+    names = Counter(scene.name for scene in scenes)
+    return [replace(s, name="_".join(s.source.relative_to(data).parts)) if names[s.name] > 1 else s for s in scenes]
 
 
 def _neus(data: Path) -> list[Scene]:
@@ -76,6 +84,8 @@ def _real(data: Path) -> list[Scene]:
 def _ycbv(data: Path) -> list[Scene]:
     """DORec's objects in their scenes; where there are none, each object in the scene that shows it most."""
     places = {p.parent for pattern in ("*/", "*/*/") for p in data.glob(f"{pattern}scene_gt.json")}
+    # Splits of made photos (train_pbr, train_synt) number their scenes as those of real ones do.
+    places = {place for place in places if not any(word in place.parent.name for word in MADE)}
     if (data / "scene_gt.json").exists():
         places.add(data)
     shown: dict[int, dict[Path, int]] = {}

@@ -4,26 +4,24 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import trimesh
+
 from maquette.cameras.stage import CamerasConfig
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import BopResult, check_times, read_results, write_results
 from maquette.data.formats.bop_dataset import BopDataset, read_dataset
 from maquette.data.formats.bop_targets import BopDetection, read_detections
+from maquette.data.jsonio import read_record
+from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
+from maquette.geometry.transforms import inverse
 from maquette.poses.stage import PosesConfig
 from maquette.poses.stage import run as estimate_poses
 from maquette.recipes.bench_config import BenchConfig
 from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt
 from maquette.recipes.bop_scores import compare, figures_by_object, figures_of
-from maquette.recipes.lmo_capture import (
-    LmoCapture,
-    Split,
-    make_capture,
-    read_split,
-    results_of,
-    sightings,
-    with_whole_times,
-)
+from maquette.recipes.lmo_capture import LmoCapture, make_capture, results_of, with_whole_times
+from maquette.recipes.lmo_split import Split, splits_of
 from maquette.recipes.run import RunConfig
 from maquette.scores.coco import CocoInstance, coco_score
 from maquette.scores.official import parse_name, read_official, results_name
@@ -31,17 +29,19 @@ from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
 
 TITLE = "LM-O"
-DEPTH_FIGURES = ("ar", "ad_recall_10")
-"""What is told of the poses that were moved to the sensor's depth, as KEY_rgbd."""
+BESIDE = ("ar", "ad_recall_10")
+"""What is told of kinds of poses beside RGB's, as KEY_KIND."""
 Found = dict[str, list[BopResult]]
-"""Results by kind: rgb, and rgbd where there is depth."""
+"""Results by kind: rgb, rgbd (moved to the sensor's depth) where there is some, and other: estimated with the model
+that the network did not learn."""
 
 
 def lmo(job: Job) -> Bench:
     """The protocol: captures/, objects/, the results as BOP's files, and the table."""
     request = job.request
-    data, split = read_dataset(request.data), read_split(request.data)
-    there = sorted(set(split) & set(data.models))
+    data = read_dataset(request.data)
+    split = splits_of(data)
+    there = sorted(split)
     chosen = [k for k in there if not request.objects or str(k) in request.objects]
     if not chosen:
         raise InputError(f"none of the objects {', '.join(request.objects)} is there; there are {there}")
@@ -55,7 +55,7 @@ def lmo(job: Job) -> Bench:
         rows = []
         for obj_id in chosen:
             rows.append(attempt(_name(obj_id), partial(_learn_one, job, data, split[obj_id], obj_id, found)))
-            job.keep(Bench(TITLE, (*_notes(request, chosen, False), "Unfinished."), {}, tuple(rows)))
+            job.keep(Bench(TITLE, (*_notes(request, chosen, split, False), "Unfinished."), {}, tuple(rows)))
         _write_found(job.folder, data.name, found)
     return _scored(data, split, chosen, rows, found, detections, request)
 
@@ -68,7 +68,7 @@ def _learn_one(
     workspace = Workspace(job.folder / "objects" / _name(obj_id))
     job.learn(workspace, _stages(capture, job.request), "estimator", job.overwrite)
     own: Found = {}
-    for kind, asked in _searches(capture, obj_id, job.request).items():
+    for kind, asked in _searches(capture, workspace, obj_id, job.request).items():
         estimate_poses(workspace, asked, job.overwrite)
         own[kind] = results_of(workspace, data, obj_id, asked.name)
     scores = score(workspace, ScoresConfig(points=job.request.points, seed=job.request.seed)).scores
@@ -80,10 +80,9 @@ def _learn_one(
 def _write_found(folder: Path, dataset: str, found: Found) -> None:
     """The results as files that BOP's toolkit reads; its names of data sets hold letters and digits alone."""
     dataset = "".join(c for c in dataset if c.isalnum()) or "lmo"
-    for kind in ("rgb", "rgbd"):
+    for kind in ("rgb", *(kind for kind in found if kind != "rgb")):
         method = "maquette" if kind == "rgb" else f"maquette-{kind}"
-        if kind == "rgb" or kind in found:
-            write_results(folder / results_name(method, dataset), with_whole_times(found.get(kind, [])))
+        write_results(folder / results_name(method, dataset), with_whole_times(found.get(kind, [])))
 
 
 def _stages(capture: LmoCapture, request: BenchConfig) -> RunConfig:
@@ -94,15 +93,34 @@ def _stages(capture: LmoCapture, request: BenchConfig) -> RunConfig:
     return RunConfig(cameras, masks, request.fields, request.asset, estimator)
 
 
-def _searches(capture: LmoCapture, obj_id: int, request: BenchConfig) -> dict[str, PosesConfig]:
+def _searches(
+    capture: LmoCapture, workspace: Workspace, obj_id: int, request: BenchConfig
+) -> dict[str, PosesConfig]:
     """What is asked of the stage `poses`, by kind."""
     test = capture.folder / "test"
     rgb = PosesConfig(photos=test / "photos", camera=test / "camera.json", box_from=capture.folder)
     if request.detections is not None:
         rgb = replace(rgb, box_from=None, boxes=request.detections, obj_id=obj_id)
-    if capture.depth_unit is None:
-        return {"rgb": rgb}
-    return {"rgb": rgb, "rgbd": replace(rgb, name="rgbd", depth=test / "depth", depth_unit=capture.depth_unit)}
+    asked = {"rgb": rgb}
+    if capture.depth_unit is not None:
+        asked["rgbd"] = replace(rgb, name="rgbd", depth=test / "depth", depth_unit=capture.depth_unit)
+    if request.estimate_with == "both":
+        asked["other"] = replace(rgb, name="other", mesh=_other_model(capture, workspace, request))
+    return asked
+
+
+def _other_model(capture: LmoCapture, workspace: Workspace, request: BenchConfig) -> Path:
+    """Of our reconstruction and the data set's own model the one that the network did not learn, in the frame of
+    the other: the world is the data set's object frame."""
+    asset = read_record(workspace.asset / "asset.json", Asset)
+    if request.network == "ours":
+        source, learnt_from_other = capture.folder / "mesh.ply", asset.obj_from_world
+    else:
+        source, learnt_from_other = workspace.asset / "mesh.ply", inverse(asset.obj_from_world)
+    mesh, path = trimesh.load(source, force="mesh", process=False), capture.folder / "other.ply"
+    mesh.apply_transform(learnt_from_other)
+    mesh.export(path)
+    return path
 
 
 def _scored(
@@ -117,57 +135,66 @@ def _scored(
     tested = {k: set(split[k].test) for k in chosen}
     groups = compare(data, found.get("rgb", []), tested)
     overall, by_object = figures_of(groups), figures_by_object(groups)
-    if "rgbd" in found:
-        moved = compare(data, found["rgbd"], tested)
-        overall |= _depth_figures(figures_of(moved))
-        for obj_id, figures in figures_by_object(moved).items():
-            by_object[obj_id] |= _depth_figures(figures)
+    for kind in (kind for kind in found if kind != "rgb"):
+        theirs = compare(data, found[kind], tested)
+        overall |= _beside(figures_of(theirs), kind)
+        for obj_id, figures in figures_by_object(theirs).items():
+            by_object[obj_id] |= _beside(figures, kind)
     if detections:
         overall |= {"ap_box": _box_precision(data, split, chosen, detections)}
     if request.official is not None:
         overall |= {f"official_{key}": value for key, value in read_official(request.official).items()}
     rows = [replace(r, figures={**r.figures, **by_object.get(k, {})}) for k, r in zip(chosen, rows, strict=True)]
-    return Bench(TITLE, _notes(request, chosen, all(group.sensor for group in groups)), overall, tuple(rows))
+    return Bench(TITLE, _notes(request, chosen, split, all(group.sensor for group in groups)), overall, tuple(rows))
 
 
-def _depth_figures(figures: Figures) -> dict[str, float | int]:
-    return {f"{key}_rgbd": figures[key] for key in DEPTH_FIGURES if key in figures}
+def _beside(figures: Figures, kind: str) -> dict[str, float | int]:
+    return {f"{key}_{kind}": figures[key] for key in BESIDE if key in figures}
 
 
 def _box_precision(
     data: BopDataset, split: dict[int, Split], chosen: list[int], detections: list[BopDetection]
 ) -> float:
-    """COCO's average precision of the given detections on the test photos."""
-    truth, tested = [], set()
-    for obj_id in chosen:
-        for seen in sightings(data, obj_id, split[obj_id].test):
-            tested.add((seen.view.im_id, obj_id))
-            truth.append(CocoInstance(f"{seen.view.im_id}", obj_id, seen.box, ignored=seen.visible < 0.1))
+    """COCO's average precision of the given detections on the test photos; boxes of the whole silhouette, as the
+    toolkit has them."""
+    truth = [
+        CocoInstance(f"{scene_id}/{view.im_id}", i.obj_id, (x, y, x + w, y + h), ignored=v.visib_fract < 0.1)
+        for scene_id, view in data.views
+        for i in view.instances
+        if i.obj_id in chosen and view.im_id in split[i.obj_id].test and (v := i.visibility) is not None
+        for x, y, w, h in [box for box in (v.box_obj or v.box_visib,) if box is not None]
+    ]
     found = [
-        CocoInstance(f"{d.im_id}", d.obj_id, d.box, score=d.score)
+        CocoInstance(f"{d.scene_id}/{d.im_id}", d.obj_id, d.box, score=d.score)
         for d in detections
-        if (d.im_id, d.obj_id) in tested
+        if d.obj_id in chosen and d.im_id in split[d.obj_id].test
     ]
     camera = next(view.lens.pinhole for _, view in data.views if view.lens is not None)
     return coco_score(truth, found, camera.height, camera.width).ap
 
 
-def _notes(request: BenchConfig, chosen: list[int], sensor: bool) -> tuple[str, ...]:
+def _notes(request: BenchConfig, chosen: list[int], split: dict[int, Split], sensor: bool) -> tuple[str, ...]:
     depth = "a sensor's" if sensor else "rendered from the true poses"
-    scored = (
-        f"{len(chosen)} of LM-O's eight objects: {', '.join(map(str, chosen))}, on the test photos of split.json."
-    )
+    published = all(split[k].learnt is not None for k in chosen)
+    tested = "LM-O's targets" if published else "the test photos of split.json"
+    scored = f"{len(chosen)} of LM-O's eight objects: {', '.join(map(str, chosen))}, on {tested}."
     if request.results is not None:
         method = parse_name(request.results)[0]
         return scored, f"Poses: {method} in {request.results.name}, as they are. Depth for VSD: {depth}."
     boxes = "of the visible part, from the truth"
     if request.detections is not None:
         boxes = f"detections of {request.detections.name}"
-    network = "our own reconstruction" if request.network == "ours" else "the data set's own model"
+    models = ("our own reconstruction", "the data set's own model")
+    learnt, other = models if request.network == "ours" else models[::-1]
+    beside = f" Keys ending in _other: estimated with {other}." if request.estimate_with == "both" else ""
+    photos = "the photos of its own scene in LINEMOD" if published else "its reference photos in split.json"
+    minutes = f"{request.estimator.minutes:g} minutes" if request.estimator.steps is None else "by steps"
     return (
         scored,
-        "Each is learnt from its reference photos there, with given poses and the models' silhouettes as masks.",
-        f"Network trained on {network}.",
+        f"Each is learnt from {photos}, with given poses and the models' silhouettes as masks.",
+        f"Preset: {request.preset} (fields: {request.fields.kind}, {request.fields.steps} steps; estimator: "
+        f"{request.estimator.preset}, {minutes}).",
+        f"Network trained on {learnt}, poses estimated with it.{beside}",
         f"Poses: ours, RGB only (keys ending in _rgbd: moved to the sensor's depth). Boxes: {boxes}. "
         f"Depth for VSD: {depth}.",
         "Alignment: rigid, by the given cameras. A failed object counts with recall 0.",

@@ -1,6 +1,7 @@
 """DORec's protocols: scenes learnt from the photos their split allows, masks and surface scored on the rest."""
 
 import hashlib
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -21,12 +22,13 @@ from maquette.data.formats.splits import Split, split
 from maquette.data.images import read_photo
 from maquette.data.jsonio import write_json
 from maquette.data.workspace import Workspace
-from maquette.recipes.bench_config import BenchConfig
+from maquette.recipes.bench_config import Ablation, BenchConfig
 from maquette.recipes.bench_finders import PROTOCOLS, Protocol, Scene, find_scenes
 from maquette.recipes.bench_papers import ABLATIONS
 from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt, means
-from maquette.recipes.bench_truth import lay_truth, surface_beside
+from maquette.recipes.bench_truth import check_truth, lay_truth, surface_beside
 from maquette.recipes.bench_variants import variants
+from maquette.recipes.held_out import held_out_poses
 from maquette.recipes.run import RunConfig
 from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
@@ -53,7 +55,7 @@ def scenes(job: Job) -> Bench:
             rows.append(attempt(name, partial(_one, asked, protocol, scene, place, places[0])))
             job.keep(Bench(protocol.title, (*notes, "Unfinished."), means(rows), tuple(rows)))
     if request.ablation != "none":
-        return Bench(protocol.title, notes, {}, (*rows, *_by_variant(rows, list(kinds))))
+        return Bench(protocol.title, notes, {}, (*rows, *_by_variant(rows, list(kinds), request.ablation)))
     ended = sum(not row.failure for row in rows)
     return Bench(protocol.title, (*notes, f"`all`: means over the {ended} that ended."), means(rows), tuple(rows))
 
@@ -67,7 +69,10 @@ def _lend(first: Workspace, other: Workspace) -> None:
     for stage in ("capture", "cameras", "masks"):
         source, target = first.root / stage, other.root / stage
         if source.exists() and not target.exists():
-            shutil.copytree(source, target, copy_function=lambda a, b: link_or_copy(Path(a), Path(b)))
+            beside = target.with_name(f".{stage}.partial")
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.copytree(source, beside, copy_function=lambda a, b: link_or_copy(Path(a), Path(b)))
+            beside.rename(target)
 
 
 def _one(
@@ -81,11 +86,16 @@ def _one(
     cameras, note = ask_cameras(job.folder, protocol, scene, found, request.seed)
     _lend(first, workspace)
     stages = RunConfig(cameras, request.masks, request.fields, request.asset, request.estimator)
-    job.learn(workspace, stages, "asset", job.overwrite)
+    check_truth(scene)
+    job.learn(workspace, stages, "estimator" if request.poses else "asset", job.overwrite)
     lay_truth(workspace, scene, given)
     scores = score(workspace, ScoresConfig(points=request.points, seed=request.seed)).scores
     surface = surface_beside(workspace, scene, request.data, scores.figures, request.seed)
-    return {**scores.figures, **surface.figures}, (note, *scores.notes, *surface.notes)
+    figures, notes = {**scores.figures, **surface.figures}, (note, *scores.notes, *surface.notes)
+    if request.poses:
+        of_poses, said = held_out_poses(workspace, request.seed, job.overwrite)
+        figures, notes = {**figures, **of_poses}, (*notes, said)
+    return figures, notes
 
 
 def _given(scene: Scene) -> GivenCapture | None:
@@ -97,7 +107,7 @@ def ask_cameras(
 ) -> tuple[CamerasConfig, str]:
     """What the stage `cameras` is asked, and a note on the split and on how the object is told."""
     source = find_source(scene.source, "photos" if found else scene.form, scene.object_id)
-    names = sorted(p.name for p in (source.given.posed if source.given else source.photos))
+    names = sorted((p.name for p in (source.given.posed if source.given else source.photos)), key=_in_order)
     asked = CamerasConfig(
         source=scene.source,
         format="photos" if found else scene.form,
@@ -116,6 +126,11 @@ def ask_cameras(
     box, told = _box(scene, learnt, found)
     whose = "ours" if found else "the data set's"
     return replace(asked, box=box), f"{note} Cameras: {whose}. {told}"
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """Numbers by their value, as OnePose counts its frames: 2.png before 10.png."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _split(names: list[str], protocol: Protocol, scene: Scene, seed: int) -> tuple[Split, str]:
@@ -166,10 +181,14 @@ def _true_box(scene: Scene, learnt: list[str]) -> Box:
     return best[1]
 
 
-def _by_variant(rows: list[Row], kinds: list[str]) -> list[Row]:
-    """The mean over scenes of each variant."""
-    ends = {kind: [row for row in rows if row.name.endswith(f": {kind}")] for kind in kinds}
-    return [Row(f"**{kind}**", means(of_kind)) for kind, of_kind in ends.items()]
+def _by_variant(rows: list[Row], kinds: list[str], ablation: Ablation) -> list[Row]:
+    """The mean over scenes of each variant, and what DORec prints of it."""
+    said = ABLATIONS[ablation][1]
+    by_kind = []
+    for kind in kinds:
+        by_kind.append(Row(f"**{kind}**", means([row for row in rows if row.name.endswith(f": {kind}")])))
+        by_kind += [Row(f"*DORec, {kind}: {said[kind]}*", {})] if kind in said else []
+    return by_kind
 
 
 def _notes(protocol: Protocol, request: BenchConfig, count: int) -> tuple[str, ...]:

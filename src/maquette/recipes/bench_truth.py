@@ -1,6 +1,7 @@
 """What is truly known of a bench's scene, laid beside its workspace once everything is learnt.
 
-A mesh is the data set's model (BOP, millimetres), or `mesh.ply` in the scene's folder, in the world of its cameras.
+A mesh is the data set's model (BOP, millimetres), or `mesh.ply` in the scene's folder, in the world of its cameras;
+without faces it is a scan's points (Tanks and Temples), which Chamfer distances alone are measured to.
 """
 
 import shutil
@@ -8,17 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 import trimesh
+from jaxtyping import Float
+from scipy.spatial import KDTree
 
 from maquette.data.captures import load_capture, load_truth, save_truth
+from maquette.data.errors import InputError
 from maquette.data.formats.bop import MM
-from maquette.data.formats.bop_models import model_file, read_models
+from maquette.data.formats.bop_models import BopModel, check_mesh, model_file, read_models
 from maquette.data.formats.dtu import find_dtu, read_dtu
 from maquette.data.formats.given import GivenCapture
 from maquette.data.jsonio import read_record
 from maquette.data.records import Asset, Truth, View
 from maquette.data.workspace import Workspace
+from maquette.estimator.model import sample_surface
 from maquette.geometry.transforms import scale_of
+from maquette.kernels.closest import ClosestPoints
 from maquette.recipes.bench_finders import Scene
 from maquette.render.mesh import Mesh, load_mesh
 from maquette.scores.dtu import DtuTruth, dtu_score, points_of_mesh
@@ -33,6 +40,38 @@ class Surface:
 
     figures: dict[str, float | int]
     notes: tuple[str, ...] = ()
+
+
+def check_truth(scene: Scene) -> None:
+    """Raises InputError where a true mesh cannot be read: before anything is learnt."""
+    if scene.models is not None and scene.object_id is not None:
+        read_model(scene.models, scene.object_id)
+    elif (source := scene.source / MESH).exists() and read_points(source) is None:
+        load_mesh(source)
+
+
+def read_points(path: Path) -> Float[np.ndarray, "point 3"] | None:
+    """A file's points where it has no faces, else None. Raises InputError where it cannot be read."""
+    try:
+        loaded = trimesh.load(path, process=False)
+    except Exception as error:  # bytes that may be anything, read by another's parser
+        raise InputError(f"{path} cannot be read as a mesh or points ({error})") from None
+    if not isinstance(loaded, trimesh.PointCloud):
+        return None
+    points = np.asarray(loaded.vertices, dtype=np.float64)
+    if len(points) == 0 or not np.isfinite(points).all():
+        raise InputError(f"{path} holds {len(points)} points, some of them no numbers; repair it first")
+    return points
+
+
+def read_model(folder: Path, obj_id: int) -> tuple[trimesh.Trimesh, BopModel]:
+    """An object's mesh, in millimetres, and what is known of it. Raises FormatError where they do not fit."""
+    source, model = model_file(folder, obj_id), read_models(folder)[obj_id]
+    mesh = trimesh.load(source, force="mesh", process=False)
+    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
+        raise InputError(f"{source} holds no triangles; copy the data set's model again")
+    check_mesh(source, mesh.extents.tolist(), model)
+    return mesh, model
 
 
 def lay_truth(workspace: Workspace, scene: Scene, given: GivenCapture | None) -> None:
@@ -53,13 +92,12 @@ def lay_truth(workspace: Workspace, scene: Scene, given: GivenCapture | None) ->
 def _bring_mesh(scene: Scene, target: Path) -> float | None:
     """The true mesh in the unit of the scene's cameras, and its diameter; None where there is none."""
     if scene.models is not None and scene.object_id is not None:
-        source = model_file(scene.models, scene.object_id)
-        mesh = trimesh.load(source, force="mesh", process=False)
+        mesh, model = read_model(scene.models, scene.object_id)
         mesh.apply_scale(MM)
         mesh.export(target)
-        return read_models(scene.models)[scene.object_id].diameter
+        return model.diameter
     source = scene.source / MESH
-    if not source.exists():
+    if not source.exists() or read_points(source) is not None:
         return None
     diameter = load_mesh(source).diameter
     shutil.copyfile(source, target)
@@ -74,16 +112,32 @@ def surface_beside(workspace: Workspace, scene: Scene, data: Path, figures: dict
     capture = load_capture(workspace)
     alignment = align_to(capture, truth.views, truth.metric, [], "the truth")
     found: dict[str, float | int] = {}
+    radius = capture.sphere.radius * scale_of(alignment.truth_from_world)
     if truth.diameter and "chamfer_diameter_all" in figures:
-        radius = capture.sphere.radius * scale_of(alignment.truth_from_world)
         found["chamfer_sphere"] = figures["chamfer_diameter_all"] * truth.diameter / radius
-    scan = find_dtu(data, scene.name) if scene.form == "neus" else None
-    if scan is None:
-        return Surface(found)
     asset = read_record(workspace.asset / "asset.json", Asset)
     truth_from_obj = truth_from_obj_by(truth.world_from_obj, alignment, asset)
     mesh = load_mesh(workspace.asset / "mesh.ply").transformed(truth_from_obj)
-    return Surface(found | _dtu_figures(mesh, read_dtu(scan), seed), (f"DTU's protocol: {scan.points.name}.",))
+    notes: tuple[str, ...] = ()
+    source = scene.source / MESH
+    if truth.mesh is None and source.exists() and (points := read_points(source)) is not None:
+        found["chamfer_sphere"] = points_chamfer(mesh, points, np.random.default_rng(seed)) / radius
+        notes += (f"Chamfer distance: to the {len(points):,} points of {MESH}, all of our surface counted.",)
+    scan = find_dtu(data, scene.name) if scene.form == "neus" else None
+    if scan is not None:
+        found |= _dtu_figures(mesh, read_dtu(scan), seed)
+        notes += (f"DTU's protocol: {scan.points.name}.",)
+    return Surface(found, notes)
+
+
+def points_chamfer(mesh: Mesh, points: Float[np.ndarray, "point 3"], rng: np.random.Generator) -> float:
+    """The mean of both mean distances, our surface to the points and the points to our surface, in their unit."""
+    drawn = sample_surface(mesh, 100_000, rng)[0].double().numpy()
+    there = KDTree(points).query(drawn)[0].mean()
+    back = (
+        ClosestPoints(mesh.vertices, mesh.faces).nearest(torch.as_tensor(points).float()).distance.double().mean()
+    )
+    return float(there + back) / 2
 
 
 def _dtu_figures(mesh: Mesh, truth: DtuTruth, seed: int) -> dict[str, float]:

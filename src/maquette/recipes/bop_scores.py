@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from maquette.data.formats.bop import MM, BopResult
 from maquette.data.formats.bop_dataset import BopDataset
-from maquette.data.formats.bop_models import BopModel
+from maquette.data.formats.bop_models import BopModel, check_mesh
 from maquette.data.formats.bop_scene import BopView
 from maquette.data.formats.given import read_depth
 from maquette.geometry.symmetry_set import symmetry_set
@@ -15,7 +15,7 @@ from maquette.geometry.transforms import similarity
 from maquette.render.mesh import Mesh, load_mesh
 from maquette.scores.bop19 import localisation
 from maquette.scores.bop24 import detection
-from maquette.scores.instances import Estimate, GroupErrors, Instance, Photo, evaluate
+from maquette.scores.instances import Estimate, GroupErrors, Instance, Photo, photo_errors
 from maquette.scores.model import Model, prepare
 
 Figures = dict[str, float | int]
@@ -25,7 +25,10 @@ Tested = Mapping[int, set[int]]
 
 def mesh_of(data: BopDataset, obj_id: int) -> Mesh:
     """The data set's own mesh of an object, in metres."""
-    return load_mesh(data.mesh_file(obj_id)).transformed(similarity(MM, np.eye(3), np.zeros(3)))
+    path = data.mesh_file(obj_id)
+    mesh = load_mesh(path)
+    check_mesh(path, (mesh.vertices.max(0).values - mesh.vertices.min(0).values).tolist(), data.models[obj_id])
+    return mesh.transformed(similarity(MM, np.eye(3), np.zeros(3)))
 
 
 def model_of(data: BopDataset, obj_id: int) -> Model:
@@ -58,10 +61,15 @@ def sensor_distance(view: BopView) -> Float[np.ndarray, "height width"] | None:
 def compare(data: BopDataset, results: Sequence[BopResult], tested: Tested | None = None) -> list[GroupErrors]:
     """Every estimate against every instance of the objects whose models are there; None tests all targets."""
     models = {obj_id: model_of(data, obj_id) for obj_id in data.models}
-    return evaluate(_photos(data, results, tested), models)
+    return [
+        group
+        for im_id, photo in _photos(data, results, tested)
+        for group in photo_errors(photo, models)
+        if tested is None or im_id in tested.get(group.obj_id, set())
+    ]
 
 
-def _photos(data: BopDataset, results: Sequence[BopResult], tested: Tested | None) -> Iterator[Photo]:
+def _photos(data: BopDataset, results: Sequence[BopResult], tested: Tested | None) -> Iterator[tuple[int, Photo]]:
     by_photo: dict[tuple[int, int], list[Estimate]] = {}
     for r in results:
         if tested is None or r.im_id in tested.get(r.obj_id, set()):
@@ -73,7 +81,8 @@ def _photos(data: BopDataset, results: Sequence[BopResult], tested: Tested | Non
         found, asked = tuple(by_photo.get(key, ())), wanted.get(key, {})
         if (asked or found) and view.lens is not None:
             name = f"{scene_id:06d}/{view.im_id:06d}"
-            yield Photo(name, view.lens.pinhole, instances_of(view), found, asked, sensor_distance(view))
+            photo = Photo(name, view.lens.pinhole, instances_of(view), found, asked, sensor_distance(view))
+            yield view.im_id, photo
 
 
 def _wanted(data: BopDataset, tested: Tested | None) -> dict[tuple[int, int], dict[int, int]]:
@@ -89,8 +98,8 @@ def _wanted(data: BopDataset, tested: Tested | None) -> dict[tuple[int, int], di
 
 
 def figures_of(groups: Sequence[GroupErrors]) -> Figures:
-    """BOP'19 of the targets, and BOP'24 of the photos of each object that were tested."""
-    return localisation(groups).figures() | detection([g for g in groups if g.wanted > 0]).figures()
+    """BOP'19 of the targets, and BOP'24 of everything that was found, also where nothing was to be found."""
+    return localisation(groups).figures() | detection(groups).figures()
 
 
 def figures_by_object(groups: Sequence[GroupErrors]) -> dict[int, Figures]:

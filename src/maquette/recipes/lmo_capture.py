@@ -1,14 +1,12 @@
 """The captures of LM-O's protocol as NeuSurfEmb has it: objects learnt from real photos with given poses and masks.
 
-`split.json` names per object the photos to learn from (hardly hidden) and those to test on. Masks are the
-models' silhouettes at the given poses; boxes of the test photos are the truth's.
+Masks are the models' silhouettes at the given poses; boxes of the test photos are the truth's.
 """
 
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import trimesh
@@ -17,12 +15,12 @@ from maquette.data.captures import in_asset_metres, load_capture, load_truth, sa
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import MM, BopResult
 from maquette.data.formats.bop_dataset import BopDataset
-from maquette.data.formats.bop_scene import BopInstance, BopView
+from maquette.data.formats.bop_scene import BopInstance, BopScene, BopView
 from maquette.data.formats.camera_json import write_camera
 from maquette.data.formats.keyframes import FILE_NAME
 from maquette.data.formats.object_sphere import box_of, sphere_of_boxes
 from maquette.data.images import write_image
-from maquette.data.jsonio import read_json, read_record, write_json
+from maquette.data.jsonio import read_record, write_json
 from maquette.data.records import Asset, TruePose, Truth, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.camera import Camera
@@ -30,19 +28,12 @@ from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import inverse
 from maquette.recipes.bop_scores import axes_of, model_of
+from maquette.recipes.lmo_split import Split
 from maquette.scores.model import crop, render_window
 from maquette.scores.poses import cam_from_truth
 from maquette.scores.targets import align_to, foreign_mesh, load_estimates, truth_from_obj_by
 
 Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Image numbers of one object."""
-
-    reference: frozenset[int]
-    test: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -71,25 +62,10 @@ class LmoCapture:
     depth_unit: float | None
 
 
-def read_split(root: Path) -> dict[int, Split]:
-    """What may be learnt from. Raises InputError where the data set has no split.json or it does not fit."""
-    path = root / "split.json"
-    if not path.exists():
-        raise InputError(
-            f'{path} is missing: expected {{"OBJECT": {{"reference": [photos], "test": [photos]}}, ...}} - '
-            "which photos of each object may be learnt from, and which are tested"
-        )
-    try:
-        content = cast(dict, read_json(path))
-        return {int(k): Split(frozenset(v["reference"]), frozenset(v["test"])) for k, v in content.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} does not fit: {type(error).__name__} {error}") from None
-
-
-def sightings(data: BopDataset, obj_id: int, im_ids: frozenset[int]) -> list[Sighting]:
+def sightings(scenes: Sequence[BopScene], obj_id: int, im_ids: frozenset[int]) -> list[Sighting]:
     """The most visible instance of an object in each of the photos that show it."""
     found = []
-    for _, view in data.views:
+    for view in (view for scene in scenes for view in scene.views.values()):
         here = [s for i in view.instances if i.obj_id == obj_id and (s := _sighting(view, i)) is not None]
         if view.im_id in im_ids and here:
             found.append(max(here, key=lambda sighting: sighting.visible))
@@ -110,9 +86,11 @@ def make_capture(folder: Path, data: BopDataset, obj_id: int, split: Split) -> L
 
     The world is the object's frame. Made anew each time: the same data make the same files.
     """
-    learnt, tests = sightings(data, obj_id, split.reference), sightings(data, obj_id, split.test)
+    scenes = data.scenes if split.learnt is None else split.learnt
+    learnt, tests = sightings(scenes, obj_id, split.reference), sightings(data.scenes, obj_id, split.test)
     if not learnt or not tests:
-        unknown = any(i.visibility is None for _, view in data.views for i in view.instances if i.obj_id == obj_id)
+        views = [view for scene in [*scenes, *data.scenes] for view in scene.views.values()]
+        unknown = any(i.visibility is None for view in views for i in view.instances if i.obj_id == obj_id)
         why = "; scene_gt_info.json, which tells what is visible, is missing" if unknown else ""
         raise InputError(
             f"object {obj_id}: {len(learnt)} photos to learn from and {len(tests)} to test on are there{why}"
@@ -130,9 +108,8 @@ def make_capture(folder: Path, data: BopDataset, obj_id: int, split: Split) -> L
             outlines.append((Lens.of_pinhole(seen.camera), seen.instance.cam_from_obj, outline))
     for seen in tests:
         shutil.copy(seen.photo, folder / "test" / "photos")
-    camera = learnt[0].camera
-    _write_keyframes(folder / FILE_NAME, camera, learnt, sphere_of_boxes(outlines))
-    write_camera(folder / "test" / "camera.json", Lens.of_pinhole(camera))
+    _write_keyframes(folder / FILE_NAME, learnt[0].camera, learnt, sphere_of_boxes(outlines))
+    write_camera(folder / "test" / "camera.json", Lens.of_pinhole(tests[0].camera))
     mesh = trimesh.load(data.mesh_file(obj_id), force="mesh", process=False)
     mesh.apply_scale(MM)
     mesh.export(folder / "mesh.ply")

@@ -1,5 +1,6 @@
 """BOP's `models_info.json`: diameter, box and symmetries of each object. Millimetres in the file, metres here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def model_file(folder: Path, obj_id: int) -> Path:
     if not path.is_file():
         raise Value(None, path, cure="copy the object's model beside models_info.json").error("is missing")
     return path
+
+
+def check_mesh(path: Path, extents: Sequence[float], model: BopModel) -> None:
+    """Raises FormatError where a mesh of these extents, as its file has them, is not what models_info.json says."""
+    metres = max(extents) * MM
+    if 0.5 < metres / max(model.size) < 2:
+        return
+    question = ": is this mesh in metres?" if 0.5 < metres / MM / max(model.size) < 2 else ""
+    raise Value(None, path, "its vertices", "BOP's meshes are in millimetres: export it again").error(
+        f"measure {metres:.4g} m, {FILE_NAME} says {max(model.size):.4g} m{question}"
+    )
 
 
 def _model(obj_id: int, value: Value) -> BopModel:

@@ -122,11 +122,16 @@ def pinhole_of_matrix(value: Value, size: tuple[int, int], shift: float) -> Lens
     k = value.array(3, 3)
     if np.abs(k[2] - [0, 0, 1]).max() > 1e-4 or abs(k[1, 0]) > 1e-4:
         raise value.error(f"K's last row is {np.round(k[2], 4).tolist()}, expected 0 0 1")
-    if abs(k[0, 1]) > 1e-2:
-        raise value.error(
-            f"K has a skew of {k[0, 1]:.3g}; only straight pixels are known", "undistort the photos first"
-        )
+    check_skew(value, k[0, 1])
     return lens_of(value, "PINHOLE", *size, (k[0, 0], k[1, 1], k[0, 2], k[1, 2]), shift)
+
+
+def check_skew(value: Value, skew: float, most: float = 1e-2) -> None:
+    """Raises FormatError where pixels are not straight by more than `most` pixels a focal length."""
+    if abs(skew) > most:
+        raise value.error(
+            f"K has a skew of {skew:.3g}; only straight pixels are known", "undistort the photos first"
+        )
 
 
 def photo_size(path: Path) -> tuple[int, int]:

@@ -8,31 +8,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from PIL import Image
 
 from maquette.data import images
 from maquette.data.errors import InputError
 from maquette.data.formats.colmap_model import ColmapModel
 from maquette.data.formats.door import Value, read_npy
-from maquette.data.images import read_mask, read_photo
+from maquette.data.images import read_mask
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
-from maquette.geometry.transforms import Matrix4
+from maquette.geometry.transforms import Matrix4, centre_of
+
+FARTHEST_APART = 100.0
+"""Metres between cameras that take photos of one object."""
 
 
 @dataclass(frozen=True)
 class MaskFile:
     """A mask in a file, and which of its pixels it means.
 
-    white: grey (or alpha, where there is one) above one half. black: the rest. black border: of a photo padded
-    with black, what is black and reaches its border.
+    white: grey (or alpha, where there is one) above one half. black: the rest.
     """
 
     path: Path
-    meant: Literal["white", "black", "black border"] = "white"
+    meant: Literal["white", "black"] = "white"
 
 
 @dataclass(frozen=True)
@@ -100,28 +101,30 @@ def capture_of(
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise where.error(f"two photos are called {twice}", "rename or remove one")
+    if metric:
+        _check_metres(photos, where)
     ordered = tuple(sorted(photos, key=lambda photo: photo.name))
     return GivenCapture(ordered, metric, tuple(files), sphere, model, object_id)
+
+
+def _check_metres(photos: list[GivenPhoto], where: Value) -> None:
+    centres = [centre_of(photo.cam_from_world) for photo in photos if photo.cam_from_world is not None]
+    spread = float(np.linalg.norm(np.ptp(centres, axis=0)))
+    if spread > FARTHEST_APART:
+        raise where.error(
+            f"the cameras are {spread:.4g} m apart: are they in millimetres?",
+            "this format counts in metres: multiply by 0.001 when exporting",
+        )
 
 
 def read_given_mask(mask: MaskFile) -> Bool[np.ndarray, "height width"]:
     """What the mask means, true where it holds. Raises FormatError where it cannot be decoded."""
     try:
-        if mask.meant == "black border":
-            return black_border(read_photo(mask.path))
         pixels = read_mask(mask.path)
     except (InputError, Image.DecompressionBombError):
         where = Value(None, mask.path, "its pixels", "copy it again, or leave this mask away")
         raise where.error("cannot be decoded as an image") from None
     return ~pixels if mask.meant == "black" else pixels
-
-
-def black_border(photo: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "height width"]:
-    """The padding of a photo: black pixels (to 2 of 255) that are joined to the photo's border by others."""
-    black = (photo.max(-1) <= 2).astype(np.uint8)
-    _, label = cv2.connectedComponents(black, connectivity=4)
-    edge = np.unique(np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]]))
-    return np.isin(label, edge[edge > 0])
 
 
 def read_depth(depth: DepthFile) -> Float[np.ndarray, "height width"]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from maquette.data.formats.door import Value, read_npz
-from maquette.data.formats.geometry import lens_of, photo_size
+from maquette.data.formats.geometry import check_skew, lens_of, photo_size
 from maquette.data.formats.given import GivenCapture, GivenPhoto, MaskFile, capture_of
 from maquette.data.images import PHOTO_SUFFIXES
 from maquette.geometry.lens import Lens
@@ -96,6 +96,8 @@ def _view(index: int, value: Value, size: tuple[int, int]) -> NeusView:
     centre_world = np.asarray(centre)[:3, 0] / float(centre[3, 0])
     if not np.isfinite(centre_world).all():
         raise value.error("is no camera: its centre lies at infinity")
+    # Published matrices have single precision: DTU's come apart with a skew of 0.0006.
+    check_skew(value, float(intrinsics[0, 1]), most=0.05)
     params = (intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2])
     lens = lens_of(value, "PINHOLE", *size, tuple(float(p) for p in params), shift=0.5)
     return NeusView(index, lens, rigid(rotation, -rotation @ centre_world))

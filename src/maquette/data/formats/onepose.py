@@ -2,8 +2,9 @@
 
 Raw: ARKit's world_from_cam with OpenGL's axes as time, x, y, z, qw, qx, qy, qz; `Frames.txt` ends in fx, fy,
 cx, cy of each frame, whose mean counts; `Box.txt` is centre, extents and quaternion (w first) of the object's box,
-whose frame is the world here. Processed: a 3 x 3 K and a 4 x 4 cam_from_obj (OpenCV) of each crop; the crop's
-black border is to be ignored. Metres; pixel centres on whole numbers. Source: OnePose, parse_scanned_data.py.
+whose frame is the world here. Processed: a 3 x 3 K and a 4 x 4 cam_from_obj (OpenCV) of each crop; the black bands
+beside some crops are ignored, as those of any photo. Metres; pixel centres on whole numbers. Source: OnePose,
+parse_scanned_data.py.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ from maquette.data.formats.geometry import (
     rigid_of_quaternion,
     rigid_of_value,
 )
-from maquette.data.formats.given import GivenCapture, GivenPhoto, MaskFile, capture_of
+from maquette.data.formats.given import GivenCapture, GivenPhoto, capture_of
 from maquette.data.images import list_photos
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4
@@ -95,8 +96,7 @@ def _read_processed(folder: Path) -> GivenCapture:
             continue
         cam_from_obj = rigid_of_value(read_matrix(pose, 4, 4, cure=CURE))
         lens = pinhole_of_matrix(read_matrix(k, 3, 3, cure=CURE), photo_size(photo), shift=0.5)
-        border = MaskFile(photo, "black border")
-        photos.append(GivenPhoto(photo.name, photo, lens, cam_from_obj, ignore=border))
+        photos.append(GivenPhoto(photo.name, photo, lens, cam_from_obj))
     where = Value(None, poses, cure=CURE)
     return capture_of(photos, True, [poses, intrinsics], where, _sphere(folder))
 

@@ -3,8 +3,10 @@
 TUM: world_from_cam as time, tx ty tz, qx qy qz qw; photos and poses go together by the nearest time within 20 ms;
 depth is stored 5000 to the metre; the camera is a camera.json (or cameras.txt) beside it. Record3D: `metadata.json`
 with K column by column and poses qx qy qz qw, x y z with OpenGL's axes; `rgb/N.jpg`. One file a frame (ScanNet's
-export, 7-Scenes): color/ or rgb/, pose/ (4 x 4 world_from_cam, OpenCV), an intrinsics file; depth in millimetres.
-Metres; pixel centres on whole numbers. Sources: TUM RGB-D benchmark, "File formats"; Record3D, export formats.
+export): color/ or rgb/, pose/ (4 x 4 world_from_cam, OpenCV), an intrinsics file; depth in millimetres. 7-Scenes
+has photos, poses and depth in one folder (N.color.png, N.pose.txt, N.depth.png) and no intrinsics: they are added.
+A pose that is infinite throughout, as in ScanNet, is of a frame that tracking lost. Metres; pixel centres on whole
+numbers. Sources: TUM RGB-D benchmark, "File formats"; Record3D, export formats.
 """
 
 import bisect
@@ -33,6 +35,8 @@ APART_S = 0.02
 TUM_PER_METRE = 5000.0
 PHOTO_FOLDERS = ("rgb", "color")
 POSE_FOLDERS = ("pose", "poses")
+COLOUR = ".color."
+"""In the names of the photos that lie beside their poses."""
 K_FILES = ("intrinsics.txt", "cam_K.txt", "K.txt", "intrinsic/intrinsic_color.txt", "camera-intrinsics.txt")
 
 
@@ -131,11 +135,10 @@ def _record3d(folder: Path) -> list[Path]:
 
 
 def find_frames(folder: Path) -> bool:
-    return (
-        _folder(folder, PHOTO_FOLDERS) is not None
-        and _folder(folder, POSE_FOLDERS) is not None
-        and (_intrinsics(folder) is not None)
-    )
+    if _in_one(folder):
+        return True
+    places = (_folder(folder, PHOTO_FOLDERS), _folder(folder, POSE_FOLDERS), _intrinsics(folder))
+    return all(place is not None for place in places)
 
 
 def read_frames(folder: Path) -> GivenCapture:
@@ -149,29 +152,49 @@ def read_neusurfemb(folder: Path) -> GivenCapture:
 
 
 def _read_frames(folder: Path, world_from_cam: bool) -> GivenCapture:
-    pictures, poses, camera = _folder(folder, PHOTO_FOLDERS), _folder(folder, POSE_FOLDERS), _intrinsics(folder)
+    one, camera = _in_one(folder), _intrinsics(folder)
+    pictures, poses = (folder, folder) if one else (_folder(folder, PHOTO_FOLDERS), _folder(folder, POSE_FOLDERS))
     where = Value(None, folder, "rgb/, pose/, intrinsics.txt", "expected photos, a pose file each and one K")
-    if pictures is None or poses is None or camera is None:
+    if camera is None:
+        raise where.error("the camera is missing", "write K, 3 x 3 numbers, to intrinsics.txt there")
+    if pictures is None or poses is None:
         raise where.error("one of them is missing")
-    by_number = {_stem(path): path for path in sorted(poses.glob("*.txt"))}
+    by_number = {_stem(path): path for path in sorted(poses.glob("*.pose.txt" if one else "*.txt"))}
     photos = []
     for photo in list_photos(pictures):
+        if one and COLOUR not in photo.name:
+            continue
         pose = by_number.get(_stem(photo))
-        if pose is None:
+        if pose is None or _is_lost(pose):
             photos.append(GivenPhoto(photo.name, photo, None, None))
             continue
         given = rigid_of_value(read_matrix(pose, 4, 4, cure=CURE))
-        stored = [p for p in (folder / "depth").glob(f"{_stem(photo)}*.png") if _stem(p) == _stem(photo)]
         photos.append(
             GivenPhoto(
                 photo.name,
                 photo,
                 _pinhole(camera, photo_size(photo)),
                 inverse(given) if world_from_cam else given,
-                depth=DepthFile(stored[0], 0.001) if stored else None,
+                depth=_stored_depth(folder, _stem(photo)),
             )
         )
     return capture_of(photos, True, [poses, camera], where)
+
+
+def _in_one(folder: Path) -> bool:
+    """Whether photos and poses lie in one folder, as 7-Scenes has them."""
+    return any(folder.glob("*.pose.txt")) and any(folder.glob(f"*{COLOUR}*"))
+
+
+def _is_lost(pose: Path) -> bool:
+    parts = [part.lstrip("+-").lower() for row in read_rows(pose, CURE) for part in row.text().split()]
+    return bool(parts) and all(part in ("inf", "infinity") for part in parts)
+
+
+def _stored_depth(folder: Path, stem: str) -> DepthFile | None:
+    places = [*(folder / "depth").glob(f"{stem}*.png"), *folder.glob(f"{stem}.depth.png")]
+    stored = next((path for path in places if _stem(path) == stem), None)
+    return None if stored is None else DepthFile(stored, 0.001)
 
 
 def _pinhole(path: Path, size: tuple[int, int]) -> Lens:
