@@ -1,7 +1,7 @@
 """A stage's folder is whole or absent: skipped when nothing changed, kept when something did, never lost."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,11 @@ from maquette.data.workspace import StageFolder, Workspace, begin_stage, hash_of
 @dataclass(frozen=True)
 class _Inner:
     kind: str = "grid"
+
+
+@dataclass(frozen=True)
+class _NewerInner(_Inner):
+    levels: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,30 @@ def test_a_changed_config_says_what_was_and_what_is(tmp_path: Path, inputs: dict
     with pytest.raises(InputError, match=r"fields\.kind was 'grid' and is now 'mlp'"):
         begin_stage(final, _Config(fields=_Inner("mlp")), inputs)
     assert (final / "result.txt").read_text() == "one"
+
+
+@dataclass(frozen=True)
+class _Newer(_Config):
+    """The same in a later version, which knows more options."""
+
+    fields: _Inner = _NewerInner("grid", 3)
+    places: tuple[str, ...] = field(default_factory=lambda: ("here",))
+
+
+def test_an_option_that_is_new_since_is_taken_for_its_default(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    final = tmp_path / "fields"
+    _finish(final, _Config(), inputs, "one")
+    assert begin_stage(final, _Newer(), inputs).complete
+    for asked, said in (
+        (_Newer(places=("there",)), r"places was \['here'\] and is now \['there'\]"),
+        (_Newer(fields=_NewerInner("grid", 5)), r"fields\.levels was 3 and is now 5"),
+        (_Newer(steps=20), r"steps was 10 and is now 20"),
+    ):
+        with pytest.raises(InputError, match=said):
+            begin_stage(final, asked, inputs)
+    _finish(final, _Newer(places=("there",)), inputs, "two", overwrite=True)
+    with pytest.raises(InputError, match=r"places was \['there'\] and is now None"):
+        begin_stage(final, _Config(), inputs)
 
 
 def test_a_changed_input_says_which(tmp_path: Path, inputs: dict[str, Path]) -> None:

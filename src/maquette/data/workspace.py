@@ -6,6 +6,7 @@ complete stage lie `config.json` (what was asked), `inputs.json` (hashes of what
 Something differs: it says what, and `overwrite` replaces.
 """
 
+import dataclasses
 import hashlib
 import os
 import platform
@@ -181,16 +182,18 @@ def begin_stage(
     """Open a stage's folder for writing, or find it complete.
 
     `inputs` are files or folders this stage reads, by name; their hashes decide with `config` whether an
-    existing result is this one. `keep` (training) goes on with a partial folder of the same config and
-    inputs instead of clearing it. Raises InputError where a different result is in the way.
+    existing result is this one. An option that did not exist when it was made is taken for its default. `keep`
+    (training) goes on with a partial folder of the same config and inputs instead of clearing it. Raises InputError
+    where a different result is in the way.
     """
     partial = partial_of(final)
     old = final.with_name(f".{final.name}.old")
     if old.exists() and not final.exists():
         os.rename(old, final)
     asked = {"config.json": to_plain(config), "inputs.json": {k: hash_of(v) for k, v in inputs.items()}}
+    usual = {"config.json": _defaults(config), "inputs.json": None}
     if final.exists():
-        changes = _differences(final, asked)
+        changes = _differences(final, asked, usual)
         if not changes:
             return StageFolder(final, partial, complete=True, resumed=False)
         if not overwrite:
@@ -199,7 +202,7 @@ def begin_stage(
                 f"{final} was made from something else: {'; '.join(changes[:6])}{more}. "
                 "Add --overwrite to replace it, or choose another folder."
             )
-    resumed = keep and partial.exists() and not _differences(partial, asked)
+    resumed = keep and partial.exists() and not _differences(partial, asked, usual)
     if not resumed:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -231,22 +234,40 @@ def hash_of(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def _differences(folder: Path, asked: dict[str, object]) -> list[str]:
+def _defaults(config: object) -> object:
+    """What the options of a config are by default, as plain values; None where an option has none."""
+    if not dataclasses.is_dataclass(config):
+        return None
+    found: dict[str, object] = {}
+    for option in dataclasses.fields(config):
+        if option.default is not dataclasses.MISSING:
+            found[option.name] = to_plain(option.default)
+        elif option.default_factory is not dataclasses.MISSING:
+            found[option.name] = to_plain(option.default_factory())
+        else:
+            found[option.name] = _defaults(getattr(config, option.name))
+    return found
+
+
+def _differences(folder: Path, asked: dict[str, object], usual: dict[str, object]) -> list[str]:
     changes = []
     for file, wanted in asked.items():
         try:
             found = read_json(folder / file)
         except InputError:
             return [f"{file} is missing or broken"]
-        changes += _compare(found, wanted, "" if file == "config.json" else "input ")
+        changes += _compare(found, wanted, usual[file], "" if file == "config.json" else "input ")
     return changes
 
 
-def _compare(found: object, wanted: object, where: str) -> list[str]:
+def _compare(found: object, wanted: object, usual: object, where: str) -> list[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = sorted(set(found) | set(wanted))
-        dot = "." if where and not where.endswith(" ") else ""
-        return [c for key in keys for c in _compare(found.get(key), wanted.get(key), f"{where}{dot}{key}")]
+        dot, known = "." if where and not where.endswith(" ") else "", usual if isinstance(usual, dict) else {}
+        changes = []
+        for key in sorted(set(found) | set(wanted)):
+            default = known.get(key)
+            changes += _compare(found.get(key, default), wanted.get(key), default, f"{where}{dot}{key}")
+        return changes
     if found == wanted:
         return []
     if where.startswith("input "):
