@@ -1,5 +1,6 @@
 """Colours and texture of the asset, and its files: what was photographed comes back, in every format."""
 
+import io
 import json
 import struct
 from pathlib import Path
@@ -183,6 +184,59 @@ def test_exported_files_open_again_with_an_independent_reader(tmp_path: Path) ->
         material = again.visual.material
         image = material.image if name == "mesh.obj" else material.baseColorTexture
         np.testing.assert_array_equal(np.array(image.convert("RGB")), mesh.texture)
+
+
+KINDS = {5121: "u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}
+
+
+def _read_glb(path: Path) -> tuple[dict[str, np.ndarray], Image.Image, dict]:
+    """The one mesh of a GLB by the letters of its standard (glTF 2.0, sections 3.6, 3.7 and 4.4)."""
+    content = path.read_bytes()
+    magic, version, length = struct.unpack_from("<4sII", content)
+    assert (magic, version, length) == (b"glTF", 2, len(content))
+    chunks, at = {}, 12
+    while at < length:
+        size, kind = struct.unpack_from("<I4s", content, at)
+        assert size % 4 == 0
+        chunks[kind], at = content[at + 8 : at + 8 + size], at + 8 + size
+    tree, blob = json.loads(chunks[b"JSON"]), chunks[b"BIN\0"]
+
+    def view(index: int) -> bytes:
+        one = tree["bufferViews"][index]
+        return blob[one.get("byteOffset", 0) :][: one["byteLength"]]
+
+    def array(index: int) -> np.ndarray:
+        one = tree["accessors"][index]
+        data = view(one["bufferView"])[one.get("byteOffset", 0) :]
+        width = WIDTHS[one["type"]]
+        return np.frombuffer(data, KINDS[one["componentType"]], one["count"] * width).reshape(-1, width)
+
+    (primitive,) = tree["meshes"][0]["primitives"]
+    assert primitive.get("mode", 4) == 4
+    arrays = {name: array(index) for name, index in primitive["attributes"].items()}
+    arrays["faces"] = array(primitive["indices"]).reshape(-1, 3)
+    material = tree["materials"][primitive["material"]]["pbrMetallicRoughness"]
+    image = tree["images"][tree["textures"][material["baseColorTexture"]["index"]]["source"]]
+    return arrays, Image.open(io.BytesIO(view(image["bufferView"]))), tree
+
+
+def test_a_glb_is_what_the_standard_says(tmp_path: Path) -> None:
+    mesh = _finished()
+    export_mesh(tmp_path, mesh, "m")
+    arrays, image, tree = _read_glb(tmp_path / "mesh.glb")
+    y_up = (mesh.vertices[mesh.faces])[..., [0, 2, 1]] * [1, 1, -1]
+    for node in tree["nodes"]:
+        if "matrix" in node:
+            np.testing.assert_allclose(np.reshape(node["matrix"], (4, 4)), np.eye(4), atol=1e-9)
+        assert not set(node) & {"rotation", "scale", "translation"}
+    np.testing.assert_allclose(arrays["POSITION"][arrays["faces"]], y_up, atol=1e-6)
+    from_below = arrays["TEXCOORD_0"][arrays["faces"]] * [1, -1] + [0, 1]
+    np.testing.assert_allclose(from_below, mesh.atlas.uv[mesh.atlas.faces], atol=1e-5)
+    np.testing.assert_array_equal(np.array(image.convert("RGB")), mesh.texture)
+    across = np.cross(y_up[:, 1] - y_up[:, 0], y_up[:, 2] - y_up[:, 0])
+    assert (np.einsum("fi,fci->fc", across, arrays["NORMAL"][arrays["faces"]]) > 0).all()
+    np.testing.assert_allclose(np.linalg.norm(arrays["NORMAL"], axis=-1), 1, atol=1e-5)
 
 
 def test_our_own_reader_sees_the_texture_where_it_was_painted(tmp_path: Path) -> None:

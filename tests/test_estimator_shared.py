@@ -136,6 +136,14 @@ def test_a_standing_remembers_the_best_and_for_how_long_nothing_was_better() -> 
     assert standing.is_stale(0.19) and not standing.is_stale(0.21)
 
 
+def test_hidden_points_are_not_in_sight_whatever_they_weigh() -> None:
+    visible = torch.tensor([[[1.0, 0.0], [0.4, 1.0]]])
+    idx, weight = torch.tensor([[0, 1, 2, 3]]), torch.tensor([[1.0, 1.0, 0.5, 0.0]])
+    crops = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
+    batch = Batch(crops, torch.ones(1, 2, 2), visible, idx, torch.zeros(1, 4, 3), weight)
+    assert batch.in_sight.tolist() == [[1.0, 0.0, 0.0, 0.0]]
+
+
 def test_any_number_of_threads_makes_the_same_batches() -> None:
     def make(batch_idx: int, size: int) -> Batch:
         grid = torch.full((1, 1, 1), float(batch_idx * size))

@@ -60,6 +60,12 @@ def test_points_that_face_away_and_impossible_depths_are_thrown_out():
     assert plausible(rotation, translation, points, towards, depths)[0]
     assert not plausible(rotation, translation, points, away, depths)[0]
     assert not plausible(rotation, 100 * translation, points, towards, depths)[0]
+    # A rod twelve times as long as wide, seen from its end: the crop is 1.3 times its end.
+    width, length, away = 0.02, 0.24, 0.8
+    crop = 1.3 * width * CAMERA.fx / away
+    seen = Camera(64, 64, CAMERA.fx * 64 / crop, CAMERA.fx * 64 / crop, 32.0, 32.0)
+    near, far = possible_depths(seen, float(np.hypot(width, length)))
+    assert near < away < far
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ from maquette.matching.landmarks import (
     single_match_poses,
 )
 from maquette.matching.local import guided_matches, local_poses, support, votes
+from maquette.poses.find import SearchSettings
 from maquette.poses.learn import (
     FeaturesConfig,
     hull_of,
@@ -295,6 +296,22 @@ def test_poses_without_network_and_without_boxes(workspace, tests_of_cube):
     again = run(workspace, PosesConfig(photos=folder, overlays=True))
     assert (workspace.features / "features.safetensors").stat().st_mtime_ns == made, "landmarks are made once"
     assert [e.photo for e in again.estimates] == [e.photo for e in record.estimates]
+
+
+def test_every_instance_in_a_photo_is_found_and_none_twice(workspace, tmp_path):
+    eyes = (((0.3, 0.25, 0.4), (0.1, -0.05, 0.05)), ((0.1, -0.4, 0.35), (0.1, 0.0, 0.05)))
+    cams = [look_at(np.array(eye), np.array(at), np.array([0.0, 0, 1])) for eye, at in eyes]
+    truths = [cam @ WORLD_FROM_OBJ for cam in cams]
+    masks = [cube_mask(truth) for truth in truths]
+    assert not (masks[0] & masks[1]).any()
+    photo = np.where(masks[1][..., None], take_photo(cams[1]), take_photo(cams[0]))
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos" / "two.png", photo)
+    request = PosesConfig(tmp_path / "photos", name="two", search=SearchSettings(instances=4), overlays=False)
+    found = run(workspace, request).estimates
+    assert len(found) == 2 and found[0].confidence >= found[1].confidence > 0.7
+    apart = [[np.linalg.norm(e.cam_from_obj[:3, 3] - t[:3, 3]) for t in truths] for e in found]
+    assert sorted(int(np.argmin(row)) for row in apart) == [0, 1] and np.min(apart, axis=1).max() < 0.1 * CUBE
 
 
 def test_poses_of_features_hold_beside_a_network_that_has_learnt_nothing(workspace, tests_of_cube, tmp_path):

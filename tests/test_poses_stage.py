@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import read_results
@@ -16,8 +17,10 @@ from maquette.data.jsonio import read_record, write_json
 from maquette.estimator.model import EstimatorRecord, save_estimator
 from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape
 from maquette.matching.estimate import EstimateSettings
+from maquette.poses.find import SearchSettings
+from maquette.poses.sources import choose_sources, load_finder
 from maquette.poses.stage import PosesConfig, PosesRecord, run
-from maquette.render.mesh import load_mesh
+from maquette.render.mesh import Mesh, load_mesh
 from toys import CAMERA, Toy, make_toy
 
 SETTINGS = EstimateSettings(triples=200, scored=8, refined=1, rounds=1)
@@ -130,3 +133,18 @@ def test_what_is_missing_is_said(toy, tmp_path):
         run(type(toy.workspace)(tmp_path / "other"), request_of(toy, boxes=boxes))
     with pytest.raises(InputError, match="plain folder name"):
         run(toy.workspace, request_of(toy, boxes=boxes, name="../out"))
+
+
+def test_somebody_elses_mesh_has_symmetries_of_its_own(toy):
+    can = trimesh.creation.cylinder(0.05, 0.2, sections=96).subdivide()
+    mesh = Mesh(torch.as_tensor(can.vertices).float(), torch.as_tensor(can.faces).int())
+    record = read_record(toy.workspace.estimator / "estimator.json", EstimatorRecord)
+    save_estimator(toy.workspace.estimator, record, CorrespondenceNet(16), KeyNet(8, 2), mesh)
+    finders = []
+    for config in ({}, {"mesh": "can.ply"}):
+        write_json(toy.workspace.estimator / "config.json", config)
+        sources = choose_sources(toy.workspace, "on", "off")
+        finders.append(load_finder(toy.workspace, sources, SETTINGS, SearchSettings()))
+    assert [len(finder.axes) for finder in finders] == [0, 1]
+    direction, _ = finders[1].axes[0]
+    assert abs(direction[2]) == pytest.approx(1, abs=1e-3)

@@ -35,6 +35,12 @@ class Batch:
     points_obj: Float[Tensor, "crop pixel 3"]
     weight: Float[Tensor, "crop pixel"]
 
+    @property
+    def in_sight(self) -> Float[Tensor, "crop pixel"]:
+        """1 where a chosen point is in sight, 0 where it is hidden (whatever that weighs) or was void."""
+        visible = self.visible.flatten(1).gather(1, self.pixel_idx) >= 0.5
+        return ((self.weight > 0) & visible).float()
+
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(getattr(self, part.name).to(device, non_blocking=True) for part in fields(self)))
 

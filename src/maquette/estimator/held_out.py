@@ -55,7 +55,7 @@ def judge(
     totals: dict[str, float] = {}
     for batch in held_out.batches:
         batch = batch.to(surfaces[0].points.device)
-        batch = replace(batch, weight=(batch.weight == 1).float())
+        batch = replace(batch, weight=batch.in_sight)
         for name, term in loss_terms(learnt, batch, surfaces, negatives, generator, bfloat16).items():
             totals[name] = totals.get(name, 0.0) + term.item() / len(held_out.batches)
     learnt.train(was_training)

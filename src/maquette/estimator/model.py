@@ -9,12 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from maquette.asset.symmetries import symmetries_of
 from maquette.data.checkpoints import load_tensors, save_tensors
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.workspace import Workspace
 from maquette.estimator.keys import KeyNet, Siren
 from maquette.estimator.networks import OUTPUTS, CorrespondenceNet, NetworkShape, Queries, new_keys
+from maquette.geometry.symmetry import Symmetries
 from maquette.render.mesh import Mesh
 
 
@@ -68,6 +70,10 @@ class Estimator:
     def keys_of(self, points_obj: Float[Tensor, "point 3"]) -> Float[Tensor, "point 12"]:
         """Keys of any points of the surface."""
         return self.key_network((points_obj - self.centre) / self.radius)
+
+    def symmetries(self) -> Symmetries:
+        """Those of the mesh, found anew in a second; an asset's are in its asset.json."""
+        return symmetries_of(self.mesh)
 
     def on(self, mesh: Mesh) -> "Estimator":
         """The same networks, speaking of another mesh in the frame and unit of the one they learnt."""

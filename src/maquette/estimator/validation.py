@@ -36,7 +36,7 @@ def validate(estimator: Estimator, batch: Batch, rng: np.random.Generator) -> Va
     chosen = flat.gather(1, batch.pixel_idx[..., None].expand(-1, -1, flat.shape[-1]))
     positives = estimator.keys_of(batch.points_obj.reshape(-1, 3)).reshape(chosen.shape)
     negatives = estimator.keys[torch.as_tensor(rng.choice(len(estimator.keys), 1024, replace=False))]
-    visible = (batch.weight == 1).float()
+    visible = batch.in_sight
     likeliest = torch.stack([estimator.points[(q @ estimator.keys.T).argmax(-1)] for q in chosen])
     error = ((likeliest - batch.points_obj).norm(dim=-1) / estimator.diameter)[visible > 0]
     return Validation(

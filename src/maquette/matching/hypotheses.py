@@ -49,10 +49,13 @@ def plausible(
 
 
 def possible_depths(camera: Camera, diameter: float) -> tuple[float, float]:
-    """Distances at which the object fills the crop twice over, or a twentieth of it."""
+    """Distances at which the diameter, seen across, would be 20 crops wide, and a twentieth of one.
+
+    Near as published (SurfEmb): a rod seen from its end, or an object mostly hidden, is many crops long.
+    """
     size = float(np.sqrt(camera.width * camera.height))
     focal = float(np.sqrt(camera.fx * camera.fy))
-    return focal * diameter / (2 * size), focal * diameter / (size / 20)
+    return focal * diameter / (20 * size), focal * diameter / (size / 20)
 
 
 def consensus(

@@ -93,6 +93,9 @@ def load_finder(
     if sources.network:
         estimator = load_estimator(workspace)
         estimator = estimator if mesh is None else _on_mesh(estimator, mesh)
+        if asset is None:
+            own = estimator.symmetries()
+            same, axes = own.discrete, own.continuous
         surface = Surface(estimator.points, estimator.normals, estimator.keys, estimator.diameter)
         renderer = MeshRenderer(estimator.mesh)
         return Finder(
