@@ -257,6 +257,9 @@ def test_a_healthy_training_is_left_alone() -> None:
         (_history(40, 0.001), "the foreground has vanished by step 975.*masks/coarse.*losses.foreground.weight"),
         (_history(40, 0.79), "the foreground fills the whole sphere.*mark the object with --box"),
         (_history(20, 0.2) + [Row(500 + 25 * k, 18.0, 0.2, 0.2, 0.8) for k in range(25)], "fallen from 25.0 dB"),
+        ([replace(row, mask_agreement=0.3) for row in _history(40, 0.2)], "where the masks are not.*IoU is 0.30"),
+        ([replace(row, slope_error=0.36) for row in _history(40, 0.2)], "no distance by step 975: .* off by 60%"),
+        ([replace(row, inv_s=8.0) for row in _history(60, 0.2)], "stays soft: inv_s is 8.0 at step 1475"),
         (_history(3, 0.2, psnr=float("nan")), "PSNR is not a number.*--fields.grid-rate"),
     ],
 )
@@ -271,6 +274,7 @@ def test_nothing_is_judged_before_it_can_be_and_a_large_object_may_fill_its_sphe
     assert diagnose(_history(15, 0.0), 1500) is None
     assert diagnose(_history(40, 0.79, mask=0.75), 1500) is None
     assert diagnose(_history(40, 0.0, mask=0.0), 1500) is None
+    assert diagnose([replace(row, inv_s=8.0) for row in _history(30, 0.2)], 1500) is None
     dip = [replace(row, psnr=20.0 if 30 <= k < 36 else 25.0) for k, row in enumerate(_history(60, 0.2))]
     assert diagnose(dip, 1500) is None
 
@@ -332,7 +336,15 @@ def test_baselines_train_on_their_own_terms(masked: Workspace, baseline: str, te
     small = ["--steps=8", "--rays=96", "--object-pixels=48"]
     assert run_command(["fields", str(masked.root), f"--baseline={baseline}", "--overwrite", *small]) == 0
     row = _metrics(masked)
-    assert set(row) - {"step", "seconds", "psnr", "mask_agreement", "mask_share", "foreground_share"} == terms | {
+    assert set(row) - {
+        "step",
+        "seconds",
+        "psnr",
+        "mask_agreement",
+        "mask_share",
+        "foreground_share",
+        "slope_error",
+    } == terms | {
         "sphere_share",
         "inv_s",
     }

@@ -111,6 +111,22 @@ def test_ignored_pixels_and_lone_photos_have_no_depth() -> None:
     assert not len(dense_points(photos[:2], few, 0).points)
 
 
+def test_depth_of_inexact_cameras_is_left_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(1)
+
+    def moved(photo: TrainingPhoto) -> TrainingPhoto:
+        turn = np.eye(4)
+        turn[:3, :3] = cv2.Rodrigues(rng.normal(size=3) * 0.006)[0]
+        return TrainingPhoto(**{**photo.__dict__, "unit_from_cam": photo.unit_from_cam @ turn})
+
+    exact, photos = photos_of_cube(), [moved(photo) for photo in photos_of_cube()]
+    strict = DenseConfig(planes=64, trusted=0.87)
+    assert len(dense_points(exact, strict, 0).points) and not capsys.readouterr().err
+    assert not len(dense_points(photos, strict, 0).points)
+    assert "of the object's points are contradicted by others" in capsys.readouterr().err
+    assert len(dense_points(photos, DenseConfig(planes=64, trusted=0.0), 0).points)
+
+
 def test_no_place_drawn_as_free_lies_in_the_cube(dense: DensePoints) -> None:
     free = RayBank(photos_of_cube()[:1], None, dense).draw_free(np.random.default_rng(0), 4000)
     world = apply(inverse(SPHERE.unit_from_world), free.double().numpy())

@@ -9,13 +9,15 @@ from maquette.asset.looks import Photo, trusted
 from maquette.data.captures import load_ignored
 from maquette.data.images import read_mask, read_photo, resize_area
 from maquette.data.jsonio import read_record
-from maquette.data.records import Capture, MaskRecords
+from maquette.data.records import Capture, MaskRecords, View
 from maquette.data.workspace import Workspace
 from maquette.fields.noise import Noise
 from maquette.fields.photos import learnt_views
 from maquette.fields.rays import shrunk_ignored, training_camera
-from maquette.geometry.transforms import apply
+from maquette.geometry.transforms import apply, centre_of
 
+MOST = 120
+"""Photos that colours are taken from; each takes up to 14 MB (a texture of 2048 texels), an object in view less."""
 Masks = dict[str, Float[np.ndarray, "height width"]]
 
 
@@ -24,12 +26,13 @@ def photos_to_colour_from(
 ) -> list[Photo]:
     """The learnt photos, cut to the object's sphere, with the masks rendered for them, edges taken back.
 
-    None is finer than `across` pixels over the sphere.
+    None is finer than `across` pixels over the sphere. Of more than `MOST` those that stand farthest apart: all of
+    them are in memory at once.
     """
     photos = []
     records = read_record(workspace.masks / "masks.json", MaskRecords).photos
     doubtful = {record.photo for record in records if record.lost or record.agreement < 0.8}
-    for view in capture.learnt:
+    for view in _spread(capture.learnt, MOST):
         camera = training_camera(view, capture.sphere, across)
         size = camera.width, camera.height
         mask = resize_area(masks[view.name].astype(np.float32), *size)
@@ -50,22 +53,38 @@ def photos_to_colour_from(
     return photos
 
 
+def _spread(views: tuple[View, ...], most: int) -> list[View]:
+    """At most so many views, in order: each next one stands farthest from all that were taken before."""
+    if len(views) <= most:
+        return list(views)
+    centres = np.stack([centre_of(view.cam_from_world) for view in views])
+    taken, nearest = [0], np.linalg.norm(centres - centres[0], axis=-1)
+    while len(taken) < most:
+        taken.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.linalg.norm(centres - centres[taken[-1]], axis=-1))
+    return [views[idx] for idx in sorted(taken)]
+
+
 def mask_votes(
     workspace: Workspace, capture: Capture, points_unit: Float[np.ndarray, "point 3"], noise: Noise, side: int = 56
 ) -> Float[np.ndarray, "point"]:
     """Per point of the unit cube, the share of learnt photos whose coarse mask holds it, of those whose mask is not
-    lost; from a grid of side^3.
+    lost and that do not ignore its pixel; from a grid of side^3.
     """
     axis = np.linspace(-1, 1, side)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     grid_world = apply(capture.sphere.world_from_unit, grid)
-    votes = np.zeros(len(grid))
     views = learnt_views(workspace, capture, least_agreement=0.0)
+    votes, asked = np.zeros(len(grid)), np.full(len(grid), len(views))
     for view in views:
         mask = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name)
         camera = view.camera.resized(mask.shape[1], mask.shape[0])
         seen, row, column = camera.pixels_in_sight(apply(view.cam_from_world, grid_world))
         votes[seen] += mask[row, column]
+        if (ignored := load_ignored(workspace, view)) is not None:
+            hidden = shrunk_ignored(ignored, *mask.shape[::-1])[row, column]
+            votes[seen[hidden]] -= mask[row, column][hidden]
+            asked[seen[hidden]] -= 1
     places = (points_unit.T + 1) * 0.5 * (side - 1)
-    cube = votes.reshape(side, side, side) / len(views)
+    cube = (votes / np.maximum(asked, 1)).reshape(side, side, side)
     return np.asarray(map_coordinates(cube, places, order=1, mode="nearest"))

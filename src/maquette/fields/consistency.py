@@ -29,8 +29,9 @@ def masks_agreement(photos: Sequence[TrainingPhoto], masks: Sequence[Bool[np.nda
         pixels, inside = photo.camera.pixel_grid()[::2, ::2].reshape(-1, 2), mask[::2, ::2].reshape(-1)
         rays = camera_rays_unit(photo.camera, photo.unit_from_cam, pixels)
         shown = torch.isfinite(hull.cast(rays.origins, rays.directions).distance).numpy()
-        either = (shown | inside).sum()
-        overlaps.append((shown & inside).sum() / either if either else 1.0)
+        used = True if photo.ignored is None else ~photo.ignored[::2, ::2].reshape(-1)
+        either = ((shown | inside) & used).sum()
+        overlaps.append((shown & inside & used).sum() / either if either else 1.0)
     return float(np.mean(overlaps))
 
 
@@ -51,12 +52,15 @@ def hull_votes(
     photos: Sequence[TrainingPhoto], masks: Sequence[Bool[np.ndarray, "_ _"]], side: int
 ) -> Float[np.ndarray, "place"]:
     """Of the masks in whose sight each of the `cube_points` is, the share that hold it; 0 outside the sphere and
-    where fewer than two look."""
+    where fewer than two look. Ignored pixels see nothing."""
     points = cube_points(side)
     within = np.linalg.norm(points, axis=-1) < 0.99
     seen, held = np.zeros(within.sum()), np.zeros(within.sum())
     for photo, mask in zip(photos, masks, strict=True):
         in_sight, row, column = photo.camera.pixels_in_sight(apply(inverse(photo.unit_from_cam), points[within]))
+        if photo.ignored is not None:
+            used = ~photo.ignored[row, column]
+            in_sight, row, column = in_sight[used], row[used], column[used]
         seen[in_sight] += 1
         held[in_sight] += mask[row, column]
     votes = np.zeros(len(points))

@@ -12,24 +12,37 @@ RECENT = 8
 LEAST_DROP_DB = 3.0
 LONG = 0.15
 """Share of the training over which PSNR must have stayed down."""
+LEAST_AGREEMENT = 0.4
+"""IoU of rays seen as foreground and rays in the masks; the least of healthy trainings, on masks spoilt to 0.6, was
+0.67."""
+STEEPEST = 0.3
+"""Mean squared deviation of the signed distance's slope from 1; the most of healthy trainings was 0.07."""
+SOFTEST, SETTLED = 15.0, 0.6
+"""The networks of NeuS start at an inv_s of 20 and learn hundreds; judged from this share of the training on."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one batch. Shares are of its rays: seen as foreground, in the coarse mask, meeting the sphere."""
+    """Figures of one batch. Shares are of its rays: seen as foreground, in the coarse mask, meeting the sphere;
+    `mask_agreement` is the IoU of the first two. `slope_error` is the eikonal term without its weight, NaN where no
+    slope is asked for.
+    """
 
     step: int
     psnr: float
     foreground_share: float
     mask_share: float
     sphere_share: float
+    mask_agreement: float = 1.0
+    inv_s: float = float("nan")
+    slope_error: float = float("nan")
 
 
 def diagnose(rows: Sequence[Row], steps: int) -> str | None:
     """What is wrong with a training of `steps` steps and what to try, or None.
 
-    Looks for figures that are not numbers, a foreground that vanished or fills the sphere, and PSNR that has
-    fallen and stayed down.
+    Looks for figures that are not numbers, a foreground that vanished, fills the sphere or stands where the masks
+    are not, a signed distance that is none, a surface that stays soft, and PSNR that has fallen and stayed down.
     """
     if not rows:
         return None
@@ -39,7 +52,15 @@ def diagnose(rows: Sequence[Row], steps: int) -> str | None:
     judged = [row for row in rows if row.step >= WARM_UP * steps]
     if len(judged) < RECENT:
         return None
-    return _vanished(judged[-RECENT:]) or _fills(judged[-RECENT:]) or _falls(rows, steps)
+    recent = judged[-RECENT:]
+    return (
+        _vanished(recent)
+        or _fills(recent)
+        or _elsewhere(recent)
+        or _steep(recent)
+        or _soft(recent, steps)
+        or _falls(rows, steps)
+    )
 
 
 def _vanished(recent: Sequence[Row]) -> str | None:
@@ -63,6 +84,38 @@ def _fills(recent: Sequence[Row]) -> str | None:
         f"{_mean(recent, 'foreground_share'):.1%} of the rays, the masks {mask:.1%}. Try "
         "--fields.losses.mask.weight 0.3, --fields.losses.foreground.weight 0, or mark the object with --box so "
         "that the sphere fits it."
+    )
+
+
+def _elsewhere(recent: Sequence[Row]) -> str | None:
+    agreement = _mean(recent, "mask_agreement")
+    if _mean(recent, "mask_share") <= 0 or not agreement < LEAST_AGREEMENT:
+        return None
+    return (
+        f"the foreground stands where the masks are not by step {recent[-1].step}: their IoU is {agreement:.2f}. "
+        "Look at masks/coarse: if they are right, try --fields.losses.mask.weight 0.3; if they are not, mark the "
+        "object with --box or give masks."
+    )
+
+
+def _steep(recent: Sequence[Row]) -> str | None:
+    error = _mean(recent, "slope_error")
+    if not error > STEEPEST:
+        return None
+    return (
+        f"the signed distance is no distance by step {recent[-1].step}: its slope is off by {error**0.5:.0%}. Try "
+        "--fields.losses.eikonal.weight 0.3, or half of --fields.network-rate."
+    )
+
+
+def _soft(recent: Sequence[Row], steps: int) -> str | None:
+    inv_s = _mean(recent, "inv_s")
+    if recent[0].step < SETTLED * steps or not inv_s < SOFTEST:
+        return None
+    return (
+        f"the surface stays soft: inv_s is {inv_s:.1f} at step {recent[-1].step}, where it should be hundreds. "
+        "Photos that contradict each other (moved object, wrong cameras) do this; or try --fields.kind hashgrid, "
+        "whose inv_s follows a schedule."
     )
 
 

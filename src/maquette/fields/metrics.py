@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from maquette.data.errors import InputError
 from maquette.fields.diagnosis import Row, diagnose
+from maquette.fields.losses import eikonal_loss
 from maquette.fields.rays import Batch
 from maquette.fields.sampling import sphere_span
 from maquette.fields.trace import Traced
@@ -47,6 +48,7 @@ class Metrics:
             "mask_share": round(batch.mask.float().mean().item(), 4),
             "sphere_share": round(sphere_span(batch.rays)[2].float().mean().item(), 4),
             "inv_s": round(inv_s, 2),
+            **_slope_error(traced),
         } | {name: round(term.item(), 6) for name, term in terms.items()}
         self._rows.append(_row(row))
         with open(self._path, "a") as file:
@@ -67,5 +69,11 @@ def last_psnr(folder: Path) -> float:
     return float(np.mean([row["psnr"] for row in rows[-10:]]))
 
 
+def _slope_error(traced: Traced) -> dict[str, float]:
+    if not len(traced.gradients):
+        return {}
+    return {"slope_error": round(eikonal_loss(traced.gradients.detach()).item(), 5)}
+
+
 def _row(line: dict) -> Row:
-    return Row(**{name: line[name] for name in Row.__dataclass_fields__})
+    return Row(**{name: line[name] for name in Row.__dataclass_fields__ if name in line})

@@ -78,7 +78,8 @@ def _with_features(photos: list[TrainingPhoto]) -> list[TrainingPhoto]:
 
 
 def object_points(workspace: Workspace, capture: Capture, request: FieldsConfig) -> Tensor:
-    """Sparse points in the sphere that at least two trusted photos see, most of them within their coarse mask."""
+    """Sparse points in the sphere that at least two trusted photos see, most of them within their coarse mask.
+    Where a photo is ignored, it speaks of none."""
     points, noise = capture.points, noise_of(request)
     seen, within = np.zeros(len(points.world)), np.zeros(len(points.world))
     trusted = {view.name for view in learnt_views(workspace, capture, request.least_agreement)}
@@ -93,9 +94,11 @@ def object_points(workspace: Workspace, capture: Capture, request: FieldsConfig)
             .astype(int)
             .T
         )
-        hit = mask[row.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1)]
-        np.add.at(seen, points.point_idx[chosen], 1)
-        np.add.at(within, points.point_idx[chosen], hit)
+        row, column = row.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1)
+        ignored = load_ignored(workspace, view)
+        used = True if ignored is None else ~shrunk_ignored(ignored, *mask.shape[::-1])[row, column]
+        np.add.at(seen, points.point_idx[chosen], used)
+        np.add.at(within, points.point_idx[chosen], mask[row, column] & used)
     own = (seen >= 2) & (within > 0.8 * seen) & capture.sphere.contains(points.world)
     return torch.as_tensor(apply(capture.sphere.unit_from_world, points.world[own])).float()
 
