@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from maquette.data.errors import InputError
 from maquette.data.images import read_mask, read_photo
 from maquette.data.weights import find_weights
+from maquette.kernels.device import device_named
 from maquette.masks.clusters import voting_clusters
 from maquette.masks.dense import Dense, at_cells, at_pixels
 from maquette.masks.extractors import (
     cls_saliency,
-    device_named,
     load_extractor,
     vit_extractor,
 )
@@ -354,8 +354,8 @@ def test_options_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match=r"--masks\.stride 4 .* squeezenet describes every fourth pixel"):
         load_extractor("squeezenet", "x.npz", 4, CPU)
     if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="no CUDA device"):
-            device_named("cuda")
+        with pytest.raises(InputError, match=r"--masks\.device cuda: torch sees no CUDA GPU"):
+            device_named("cuda", "--masks.device")
 
 
 def test_attention_is_that_of_a_softmax_written_out() -> None:

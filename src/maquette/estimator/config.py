@@ -12,6 +12,7 @@ from maquette.estimator.occluders import Occlusion
 from maquette.estimator.sources import SourceConfig, check_sources
 from maquette.estimator.training import Schedule
 from maquette.estimator.viewpoints import ViewRange
+from maquette.kernels.device import Device
 
 PresetName = Literal["cpu", "gpu", "paper"]
 
@@ -83,7 +84,7 @@ class EstimatorConfig:
     """An interrupted training loses at most this."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: whichever is measured to be faster at the start."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """auto: a GPU where there is one."""
     shape: NetworkShape = field(default_factory=NetworkShape)
     views: ViewRange = field(default_factory=ViewRange)
@@ -121,6 +122,8 @@ def check(request: EstimatorConfig) -> None:
     # Training narrower convolutions on a CPU crashes oneDNN (seen with torch 2.13, 4 channels).
     if request.shape.width < 16 or request.shape.width % 16:
         raise InputError(f"--shape.width must be a multiple of 16, got {request.shape.width}")
+    if request.views.share is not None and request.views.photo is None and request.sources.camera is None:
+        raise InputError("--views.share is of a photo: say of which, by --sources.camera or --views.photo")
     if request.pictures < 1:
         raise InputError(f"--pictures must be at least 1, got {request.pictures}")
     for name in ("check_steps", "threads"):

@@ -36,12 +36,12 @@ from maquette.estimator.training import (
     Surface,
     average_into,
     bfloat16_is_faster,
-    device_for,
     loss_terms,
     rate_at,
     stop_at_nan,
 )
 from maquette.estimator.validation import Validation, contact_sheet, validate
+from maquette.kernels.device import device_named
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False)
     for idx in range(len(subjects)):
         _validate(lesson, idx, request, stage.partial)
     (stage.partial / "training.safetensors").unlink(missing_ok=True)
-    stage.commit(trained.seconds, device_for(request.device).type, request.seed)
+    stage.commit(trained.seconds, device_named(request.device, "--device").type, request.seed)
     result = _result(subjects, stage.final, watch.seconds)
     on = result.validation
     say(
@@ -107,7 +107,7 @@ def _train(lesson: Lesson, request: EstimatorConfig, folder: Path) -> TrainingRe
     watch = Stopwatch()
     torch.manual_seed(request.seed)
     generator = torch.Generator().manual_seed(request.seed)
-    device = device_for(request.device)
+    device = device_named(request.device, "--device")
     learnt = Learnt(*new_networks(request.shape, len(lesson.subjects)))
     step, before, standing = 0, 0.0, Standing()
     checkpoint = folder / "training.safetensors"

@@ -36,15 +36,6 @@ class Surface:
         return self.normalised(self.points[chosen.to(self.points.device)])
 
 
-def device_for(wanted: str) -> torch.device:
-    """The device to train on. Raises InputError for a GPU that torch does not see."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "--device cuda: torch sees no CUDA GPU here; use --device cpu, or install a CUDA build of torch"
-        )
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 class Learnt(nn.Module):
     """Everything that training changes: one query network, and a key network per object."""
 

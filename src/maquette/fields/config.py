@@ -8,6 +8,7 @@ from maquette.fields.losses import ClusterForm, ColourForm, ForegroundForm, Loss
 from maquette.fields.models import FieldShapes
 from maquette.fields.stereo import DenseConfig
 from maquette.fields.trace import Sharpness
+from maquette.kernels.device import Device
 
 Weight = Literal["own", "visible"]
 Baseline = Literal["none", "neus", "neus-mask", "semantic", "dff"]
@@ -113,6 +114,8 @@ class FieldsConfig:
     """Ablation: share of the label maps' pixels that get another label."""
     spoil: float = 1.0
     """Ablation: blobs spoil each coarse mask to this IoU with what it was."""
+    device: Device = "auto"
+    """Where to train; what is drawn for a batch, and all that comes after the training, is on the CPU."""
     diagnosis: Literal["on", "off"] = "on"
     """Stop early, with advice, when training visibly goes nowhere."""
     shapes: FieldShapes = field(default_factory=FieldShapes)

@@ -63,7 +63,7 @@ def cluster_loss(
     if not inside.any():
         return weight.sum() * 0
     count = torch.bincount(group[inside])
-    total = torch.zeros(len(count), dtype=weight.dtype).index_add(0, group[inside], weight[inside])
+    total = weight.new_zeros(len(count)).index_add(0, group[inside], weight[inside])
     kept = count >= least
     if not kept.any():
         return weight.sum() * 0

@@ -55,7 +55,7 @@ class NeusSamples(nn.Module):
         count = self.shapes.uniform
         middle = -(rays.origins * rays.directions).sum(-1, keepdim=True)
         near, far = (middle - 1).clamp(min=1e-3), middle.clamp(min=0) + 1
-        t = near + (far - near) * torch.linspace(0, 1, count)
+        t = near + (far - near) * torch.linspace(0, 1, count, device=near.device)
         if jitter is not None:
             t = t + (jitter[:, :1] - 0.5) * 2 / count
         sdf = _sdf_at(field, rays, t)
@@ -91,7 +91,7 @@ def _beyond(
     far: Float[Tensor, "ray 1"], count: int, inner: int, jitter: Float[Tensor, "ray count"] | None
 ) -> Float[Tensor, "ray count"]:
     """Distances outside the sphere, even in inverse distance, jittered within their strata."""
-    u = torch.linspace(1e-3, 1 - 1 / (count + 1), count).expand(len(far), count)
+    u = torch.linspace(1e-3, 1 - 1 / (count + 1), count, device=far.device).expand(len(far), count)
     if jitter is not None:
         middles = 0.5 * (u[:, 1:] + u[:, :-1])
         upper, lower = torch.cat([middles, u[:, -1:]], -1), torch.cat([u[:, :1], middles], -1)

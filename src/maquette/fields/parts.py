@@ -37,6 +37,12 @@ class Asked:
     free: Float[Tensor, "place 3"]
     beside: Float[Tensor, "ray 3"] | None
 
+    def to(self, device: torch.device) -> "Asked":
+        """The same on a device."""
+        beside = None if self.beside is None else self.beside.to(device)
+        rest = (self.jitter.to(device), self.surface.to(device), self.free.to(device))
+        return Asked(self.rays.to(device), *rest, beside)
+
     def part(self, number: int, of: int) -> "Asked":
         """One of `of` parts: of everything as much."""
 

@@ -32,6 +32,11 @@ class Batch:
     features: Float[Tensor, "ray feature"]
     """The teacher's, for the baseline that learns them; else none."""
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        rest = (self.colour, self.mask, self.group, self.photo, self.features)
+        return Batch(self.rays.to(device), *(part.to(device, non_blocking=True) for part in rest))
+
 
 @dataclass(frozen=True)
 class TrainingPhoto:

@@ -36,6 +36,10 @@ class Rays:
     def __getitem__(self, chosen: slice | Tensor) -> "Rays":
         return Rays(self.origins[chosen], self.directions[chosen])
 
+    def to(self, device: torch.device) -> "Rays":
+        """The same on a device."""
+        return Rays(self.origins.to(device, non_blocking=True), self.directions.to(device, non_blocking=True))
+
     def at(self, t: Float[Tensor, "ray sample"]) -> Float[Tensor, "ray sample 3"]:
         return self.origins[:, None] + t[..., None] * self.directions[:, None]
 
@@ -56,9 +60,10 @@ def bin_edges(rays: Rays) -> tuple[Float[Tensor, "ray edge"], Bool[Tensor, "ray"
     near, far, hit = sphere_span(rays)
     start = torch.where(hit, far, 0.3 * rays.origins.norm(dim=-1).clamp(min=0.5))
     near = torch.where(hit, near, start)
-    inside = near[:, None] + (start - near)[:, None] * torch.linspace(0, 1, INSIDE + 1)
-    farest = torch.maximum(start * 4, torch.tensor(FAREST))
-    inverse = 1 / start[:, None] + (1 / farest - 1 / start)[:, None] * torch.linspace(0, 1, BEYOND + 1)[1:]
+    inside = near[:, None] + (start - near)[:, None] * torch.linspace(0, 1, INSIDE + 1, device=start.device)
+    farest = (start * 4).clamp(min=FAREST)
+    share = torch.linspace(0, 1, BEYOND + 1, device=start.device)[1:]
+    inverse = 1 / start[:, None] + (1 / farest - 1 / start)[:, None] * share
     return torch.cat([inside, 1 / inverse], -1), hit
 
 
@@ -149,8 +154,11 @@ class CoarseGrids(nn.Module):
         sections: int,
         jitter: Float[Tensor, "ray draw"] | None,
     ) -> Float[Tensor, "ray edge"]:
-        """Edges drawn from the cached grids; the networks are not asked."""
+        """Edges drawn from the cached grids; the networks are not asked. The kernel is made for CPUs: on a GPU its
+        twin's operators are as wide as the batch."""
         origins, directions = rays.origins, rays.directions
+        if origins.device.type != "cpu":
+            return draw_edges(rays, self, inv_s, sections, jitter)[0]
         return edges_from_grids(
             origins, directions, self.sdf, self.density, min(inv_s, SHARPEST), sections + 1, jitter
         )
@@ -203,7 +211,8 @@ def inverse_cdf(
     """
     cdf = torch.cumsum(pdf / pdf.sum(-1, keepdim=True), -1)
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], -1)
-    u = ((torch.arange(count) + (0.5 if jitter is None else jitter)) / count).expand(len(edges), count).contiguous()
+    place = torch.arange(count, device=edges.device) + (0.5 if jitter is None else jitter)
+    u = (place / count).expand(len(edges), count).contiguous()
     above = torch.searchsorted(cdf, u, right=True).clamp(1, edges.shape[1] - 1)
     c0, c1 = cdf.gather(1, above - 1), cdf.gather(1, above)
     t0, t1 = edges.gather(1, above - 1), edges.gather(1, above)
@@ -218,7 +227,8 @@ def _renew(
     planes: Int[Tensor, "plane"],
 ) -> None:
     """Ask a function for planes of a grid over [-extent, extent]^3."""
-    axis = torch.linspace(-extent, extent, len(grid))
+    axis = torch.linspace(-extent, extent, len(grid), device=grid.device)
+    planes = planes.to(grid.device)
     points = torch.cartesian_prod(axis[planes], axis, axis)
     within = points.norm(dim=-1) < extent * (1 + 2 * 3**0.5 / (len(grid) - 1))
     values = grid[planes].reshape(-1)

@@ -18,6 +18,7 @@ from maquette.fields.stereo import dense_points
 from maquette.fields.store import FieldsRecord, save_fields
 from maquette.fields.training import train
 from maquette.geometry.sphere import Sphere
+from maquette.kernels.device import device_named
 
 __all__ = ["FieldsConfig", "FieldsResult", "run"]
 
@@ -70,7 +71,8 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     )
     save_fields(stage.partial, trained.field, trained.grids, record)
     (stage.partial / "training.safetensors").unlink(missing_ok=True)
-    stage.commit(watch.seconds, seed=request.seed)
+    device = device_named(request.device, "--fields.device")
+    stage.commit(watch.seconds, device.type, request.seed)
     psnr = last_psnr(stage.final)
     say(f"fields: PSNR {psnr:.1f} dB on training rays, {watch.seconds:.0f} s")
     return FieldsResult(stage.final, psnr, watch.seconds)

@@ -132,14 +132,14 @@ def trace(
     sdf, gradients, features = field.foreground.geometry(p)
     alpha = neus_alpha(sdf, (gradients * d).sum(-1), delta[inside], inv_s, anneal)
     colour = field.foreground.colour(p, gradients, d, features)
-    alpha_f = torch.zeros(shape).masked_scatter(inside, alpha)
-    colour_f = torch.zeros(*shape, 3).masked_scatter(inside[..., None], colour)
+    alpha_f = alpha.new_zeros(shape).masked_scatter(inside, alpha)
+    colour_f = colour.new_zeros(*shape, 3).masked_scatter(inside[..., None], colour)
     if field.composition == "split":
         alpha_b = alpha_b * ~within
     traced = Traced(alpha_f, colour_f, alpha_b, colour_b, gradients, middles, rays, field.composition)
     if field.surroundings is None:
         return traced
-    distance = torch.full(shape, torch.inf).masked_scatter(inside, sdf)
+    distance = sdf.new_full(shape, torch.inf).masked_scatter(inside, sdf)
     return _with_surroundings(
         traced, field.surroundings, distance, points, directions, delta, within, inv_s, anneal
     )

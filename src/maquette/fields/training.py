@@ -1,7 +1,9 @@
 """The whole training loop, top to bottom: `train`."""
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -44,8 +46,10 @@ from maquette.fields.sampling import CoarseGrids, Sampler
 from maquette.fields.sharpen import sharpened_masks
 from maquette.fields.solid import SIDE, fit, grid_points, solid
 from maquette.fields.trace import Sharpness, Traced
+from maquette.kernels.device import device_named
 
 CHECKPOINT_EVERY = 250
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,13 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
     exposure = Exposure(len(bank.photos)) if request.exposure == "on" else None
     parts = {"field": field, "grids": grids} | ({} if exposure is None else {"exposure": exposure})
     model = torch.nn.ModuleDict(parts)
+    device = device_named(request.device, "--fields.device")
     optimizer = kind.optimizer(model, request)
     rates = [group["lr"] for group in optimizer.param_groups]
     first, before = 0, 0.0
     checkpoint = folder / "training.safetensors"
     if checkpoint.exists():
+        model.to(device)
         tensors, notes = load_tensors(checkpoint)
         restore_training(tensors, model, optimizer, generator)
         restore_rng(rng, notes["rng"])
@@ -80,11 +86,13 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
         say(f"fields: going on at step {first}")
     else:
         _start(field, bank, floor, request)
+        model.to(device)
+    ground = None if floor is None else floor.to(device)
     sharpenings = [round(share * request.steps) for share in request.sharpen]
 
     def sharpened(number: int) -> list[np.ndarray]:
         inv_s = _number(field.foreground.inv_s(sharpness.inv_s(request.sharpen[number])))
-        renderer = FieldRenderer(field, grids, inv_s, request.sections, floor=floor)
+        renderer = FieldRenderer(_on_cpu(field), _on_cpu(grids), inv_s, request.sections, floor=floor)
         return sharpened_masks(renderer, bank.photos, folder / f"masks{number}")
 
     if passed := [number for number, at in enumerate(sharpenings) if at < first]:
@@ -100,8 +108,10 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
         if step in sharpenings:
             bank.use_masks(sharpened(sharpenings.index(step)))
         batch = bank.draw(rng, request.rays, request.photos, request.on_object)
-        manner = Manner(grids, sharpness.inv_s(progress), sharpness.anneal(progress), request.sections, floor)
-        answers = ask(field, asked_of(bank, batch, field, grids, request, progress, rng, generator), manner)
+        asked = asked_of(bank, batch, field, grids, request, progress, rng, generator).to(device)
+        batch = replace(batch.to(device), rays=asked.rays)
+        manner = Manner(grids, sharpness.inv_s(progress), sharpness.anneal(progress), request.sections, ground)
+        answers = ask(field, asked, manner)
         terms = loss_terms(answers, batch, field.head, exposure, request.losses, progress)
         loss = torch.stack(list(terms.values())).sum()
         _stop_at_nan(terms, step)
@@ -123,7 +133,14 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
             }
             save_tensors(checkpoint, training_state(model, optimizer, generator), notes)
     grids.complete(field)
+    model.to("cpu")
     return Trained(field, grids, _number(field.foreground.inv_s(sharpness.last)))
+
+
+def _on_cpu(module: Module) -> Module:
+    """The module itself, or a copy of it where it is elsewhere."""
+    on_cpu = all(tensor.device.type == "cpu" for tensor in module.state_dict().values())
+    return module if on_cpu else copy.deepcopy(module).to("cpu")
 
 
 def asked_of(

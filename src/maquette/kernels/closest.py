@@ -8,7 +8,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start
+from maquette.kernels.launch import in_parallel, slices, start, stream_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ClosestPoints:
     """A mesh ready to be asked for its nearest points. Vertices and faces stay on their device."""
 
     def __init__(self, vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]) -> None:
-        start(__name__)
+        start(__name__, vertices.device)
         if len(faces) == 0:
             raise ValueError("a mesh without faces has no surface to be near to")
         self._vertices = vertices.detach().float().contiguous()
@@ -68,8 +68,9 @@ class ClosestPoints:
             wp.from_torch(nearest.face_idx),
         ]
         where = wp.device_from_torch(device)
+        stream = stream_of(device)
         in_parallel(
-            lambda a=a, b=b: wp.launch(_nearest, b - a, [self._mesh.id, a, *arrays], device=where)
+            lambda a=a, b=b: wp.launch(_nearest, b - a, [self._mesh.id, a, *arrays], device=where, stream=stream)
             for a, b in slices(len(points), device)
         )
         return nearest

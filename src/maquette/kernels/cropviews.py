@@ -11,7 +11,7 @@ import warp as wp
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start
+from maquette.kernels.launch import in_parallel, slices, start, stream_of
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class CropViewRenderer:
         uv: Float[Tensor, "face 3 2"] | None,
         texture: Float[Tensor, "height width 3"] | None,
     ) -> None:
-        start(__name__)
+        start(__name__, vertices.device)
         self._device = vertices.device
         textured = uv is not None and texture is not None
         paint = torch.full_like(vertices, 0.5) if colours is None else colours
@@ -134,11 +134,10 @@ class CropViewRenderer:
         normal = torch.zeros(pixels, 3, device=self._device)
         before = [wp.from_torch(t, dtype=kind) for t, kind in zip(inputs, kinds, strict=True)]
         after = [wp.from_torch(mask), wp.from_torch(colour, dtype=wp.vec3), wp.from_torch(normal, dtype=wp.vec3)]
-        where = wp.device_from_torch(self._device)
+        where, stream = wp.device_from_torch(self._device), stream_of(self._device)
+        arrays = [size, *before, *self._surface, *after]
         in_parallel(
-            lambda a=a, b=b: wp.launch(
-                _render, b - a, [self._mesh.id, a, size, *before, *self._surface, *after], device=where
-            )
+            lambda a=a, b=b: wp.launch(_render, b - a, [self._mesh.id, a, *arrays], device=where, stream=stream)
             for a, b in slices(pixels, self._device)
         )
         shape = (views, size, size)

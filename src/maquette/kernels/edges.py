@@ -173,7 +173,7 @@ def edges_from_grids(
     jitter: Float[Tensor, "ray count"] | None = None,
 ) -> Float[Tensor, "ray count"]:
     """Distances along rays (unit directions) between which to ask the fields; without a jitter, mid-quantiles."""
-    start(__name__)
+    start(__name__, origins.device)
     edges = torch.empty(len(origins), count, device=origins.device)
     drawn = edges[:0] if jitter is None else jitter
     arrays = [wp.from_torch(one.contiguous()) for one in (origins, directions, sdf, density, drawn, edges)]

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maquette.kernels import hashgrid_cpu as on_cpu
-from maquette.kernels.launch import in_parallel, start, threads
+from maquette.kernels.launch import in_parallel, start, stream_of, threads
 
 PRIMES = (1, 2654435761, 805459861)
 _PRIME_Y = wp.constant(wp.uint32(PRIMES[1]))
@@ -177,7 +177,7 @@ def _new(shape: tuple[int, ...], zero: bool, device: torch.device) -> Tensor:
 
 def _fill_by_point(points, tables, resolutions, levels, value, jacobian, with_jacobian) -> None:
     """Write `value` and `jacobian`, a thread a point: for GPUs."""
-    start(__name__)
+    start(__name__, points.device)
     arrays = [
         wp.from_torch(points, dtype=wp.vec3),
         wp.from_torch(resolutions),
@@ -186,12 +186,13 @@ def _fill_by_point(points, tables, resolutions, levels, value, jacobian, with_ja
         _as_vec2(jacobian),
         int(with_jacobian),
     ]
-    wp.launch(_forward, len(points), [levels, *arrays], device=wp.device_from_torch(points.device))
+    where = wp.device_from_torch(points.device)
+    wp.launch(_forward, len(points), [levels, *arrays], device=where, stream=stream_of(points.device))
 
 
 def _push_by_point(points, resolutions, levels, grad_value, grad_jacobian, with_jacobian, grad_tables) -> None:
     """Add to `grad_tables`, a thread a point and level: for GPUs, where additions are atomic."""
-    start(__name__)
+    start(__name__, points.device)
     arrays = [
         wp.from_torch(points, dtype=wp.vec3),
         wp.from_torch(resolutions),
@@ -200,7 +201,8 @@ def _push_by_point(points, resolutions, levels, grad_value, grad_jacobian, with_
         int(with_jacobian),
         wp.from_torch(grad_tables, dtype=wp.vec2),
     ]
-    wp.launch(_backward, (levels, len(points)), arrays, device=wp.device_from_torch(points.device))
+    where = wp.device_from_torch(points.device)
+    wp.launch(_backward, (levels, len(points)), arrays, device=where, stream=stream_of(points.device))
 
 
 def _fill_on_cpu(points, tables, resolutions, levels, value, jacobian, with_jacobian) -> None:

@@ -23,14 +23,16 @@ else:
     setattr(wp.config, "quiet", True)  # noqa: B010
 
 
+CPU = torch.device("cpu")
 T = TypeVar("T")
 
 
 @cache
-def start(module: str) -> None:
-    """Compile a module's kernels (seconds the first time, cached by Warp after), before threads need them."""
+def start(module: str, device: torch.device = CPU) -> None:
+    """Compile a module's kernels for a device (seconds the first time, cached by Warp after), before threads need
+    them. For that device alone: those for CPUs are written in terms that a GPU's compiler may refuse."""
     _initialise()
-    wp.load_module(module)
+    wp.load_module(module, device=wp.device_from_torch(device))
 
 
 def _initialise() -> None:
@@ -80,6 +82,12 @@ def in_parallel(calls: Iterable[Callable[[], T]]) -> list[T]:
     if threads() == 1:
         return [call() for call in calls]
     return [future.result() for future in [_pool().submit(call) for call in calls]]
+
+
+def stream_of(device: torch.device) -> wp.Stream | None:
+    """torch's own stream, on which launches wait for what torch was asked before and the other way round; None on a
+    CPU, where nothing waits."""
+    return wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
 
 
 def slices(count: int, device: torch.device, least: int = 1024) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start
+from maquette.kernels.launch import in_parallel, slices, start, stream_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RayCaster:
     """A mesh ready for ray casting. Vertices and faces stay on their device."""
 
     def __init__(self, vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]) -> None:
-        start(__name__)
+        start(__name__, vertices.device)
         if len(faces) == 0:
             raise ValueError("a mesh without faces cannot be ray-cast")
         self.vertices = vertices.detach().float().contiguous()
@@ -77,8 +77,9 @@ class RayCaster:
             wp.from_torch(hits.barycentric, dtype=wp.vec3),
         ]
         where = wp.device_from_torch(device)
+        stream = stream_of(device)
         in_parallel(
-            lambda a=a, b=b: wp.launch(_cast, b - a, [self._mesh.id, a, *arrays], device=where)
+            lambda a=a, b=b: wp.launch(_cast, b - a, [self._mesh.id, a, *arrays], device=where, stream=stream)
             for a, b in slices(count, device)
         )
         return hits

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from maquette.kernels.device import Device
 from maquette.masks.cosegment import CosegmentConfig
 from maquette.masks.extractors import FeatureName
 from maquette.masks.prompts import PromptConfig
@@ -30,7 +31,7 @@ class MasksConfig:
     """Pixels between descriptors of dino and dinov2; half a patch by default."""
     with_appearance: bool = False
     """Join a network's clusters with clusters of colour when voting."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where a network runs."""
     cosegmentation: Annotated[CosegmentConfig, tyro.conf.arg(name="")] = field(default_factory=CosegmentConfig)
     clusters: int = 20

@@ -108,10 +108,3 @@ def cls_saliency(attention: Float[Tensor, "6 row column"]) -> Float[Tensor, "row
     mean = attention[list(SALIENT_HEADS)].mean(0)
     low, high = mean.min(), mean.max()
     return (mean - low) / (high - low).clamp(min=1e-12)
-
-
-def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """`auto` is a GPU where torch sees one. Raises InputError where one is asked for and there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--masks.device cuda: torch sees no CUDA device here; use cpu or auto.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -12,13 +12,14 @@ from maquette.data.progress import say, track
 from maquette.data.records import Capture, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.sphere import Sphere
+from maquette.kernels.device import device_named
 from maquette.masks.clusters import photo_clusters, voting_clusters
 from maquette.masks.config import MasksConfig
 from maquette.masks.cosegment import cosegment
 from maquette.masks.crops import Crop, box_mask, crop_photo, paste_labels, paste_object
 from maquette.masks.dense import Extractor
 from maquette.masks.extent import Outline, is_cut, next_sphere, outline_of
-from maquette.masks.extractors import device_named, load_extractor
+from maquette.masks.extractors import load_extractor
 from maquette.masks.hull import Voxels, make_voxels
 from maquette.masks.judge import LEAST_AGREEMENT
 from maquette.masks.relief import Relief, reliefs
@@ -57,7 +58,9 @@ def found_masks(workspace: Workspace, capture: Capture, request: MasksConfig) ->
 
     The published co-segmentation knows of no sphere and stays as it is.
     """
-    extract = load_extractor(request.features, request.weights, request.stride, device_named(request.device))
+    extract = load_extractor(
+        request.features, request.weights, request.stride, device_named(request.device, "--masks.device")
+    )
     if request.features == "appearance":
         say("masks: by colour, contrast and geometry, no network weights (--masks.features dino uses them)")
     best = latest = _found_within(workspace, capture, request, extract)

@@ -11,9 +11,10 @@ from maquette.data.images import read_mask, read_photo, write_image
 from maquette.data.jsonio import read_record
 from maquette.data.records import Capture, PhotoMask
 from maquette.data.workspace import Workspace
+from maquette.kernels.device import device_named
 from maquette.masks.clusters import voting_clusters
 from maquette.masks.config import MasksConfig
-from maquette.masks.extractors import device_named, load_extractor
+from maquette.masks.extractors import load_extractor
 from maquette.masks.found import open_crops
 from maquette.masks.hull import make_voxels
 from maquette.masks.prompted import Masks, find_marks, from_marks
@@ -25,7 +26,7 @@ def prompted_masks(workspace: Workspace, capture: Capture, request: MasksConfig,
     check_marks(request.marks)
     masks = open_masks(workspace, capture, request, partial)
     marks = {} if request.marks.grid is not None else find_marks(masks, capture, request.marks)
-    device = device_named(request.device)
+    device = device_named(request.device, "--masks.device")
     extract = load_extractor(request.features, request.weights, request.stride, device)
 
     def labels() -> list[Int[np.ndarray, "size size"]]:

@@ -14,9 +14,9 @@ from maquette.data.progress import Stopwatch, say, track
 from maquette.data.records import Capture, MaskRecords, PhotoMask, View
 from maquette.data.workspace import Workspace, begin_stage, reopen_stage
 from maquette.geometry.sphere import Sphere
+from maquette.kernels.device import device_named
 from maquette.masks.config import MasksConfig
 from maquette.masks.extent import fitted, is_cut, outline_of
-from maquette.masks.extractors import device_named
 from maquette.masks.found import Found, found_masks, label_map
 from maquette.masks.judge import LEAST_AGREEMENT
 from maquette.masks.marked import base_of, open_masks, prompted_masks, with_unseen
@@ -85,7 +85,7 @@ def _device(request: MasksConfig, marks: PromptConfig) -> str:
     """Where the masks were made: a network's device, or the CPU where none was used."""
     described = request.source != "given" and request.features != "appearance"
     segmented = request.source == "prompted" and marks.segmenter == "sam2"
-    return device_named(request.device).type if described or segmented else "cpu"
+    return device_named(request.device, "--masks.device").type if described or segmented else "cpu"
 
 
 def _masks_by_photo(
@@ -151,7 +151,9 @@ def _repair(workspace: Workspace, request: MasksConfig, overwrite: bool) -> Mask
     made = read_record(folder / "masks.json", MaskRecords)
     old = {record.photo: record for record in made.photos}
     marks = find_marks(masks, capture, config)
-    records = with_unseen(capture, stage.partial, repaired(masks, marks, config, old, device_named(request.device)))
+    records = with_unseen(
+        capture, stage.partial, repaired(masks, marks, config, old, device_named(request.device, "--masks.device"))
+    )
     write_json(stage.partial / "masks.json", replace(made, photos=tuple(records)))
     write_json(stage.partial / "repairs.json", repairs)
     marked = replace(base, source="prompted", device=request.device)
