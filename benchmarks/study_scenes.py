@@ -13,21 +13,20 @@ from study_plan import RealScene, Scene
 from maquette.cameras.sources import find_source
 from maquette.cameras.stage import CamerasConfig
 from maquette.cameras.stage import run as find_cameras
-from maquette.data.captures import load_capture, load_truth
+from maquette.data.captures import load_truth
 from maquette.data.errors import InputError
-from maquette.data.formats.camera_json import write_camera
 from maquette.data.formats.keyframes import FILE_NAME
 from maquette.data.jsonio import write_json
 from maquette.data.workspace import Workspace
-from maquette.geometry.lens import Lens
 from maquette.geometry.transforms import inverse
 from maquette.recipes.capture import make_studio_capture
+from maquette.recipes.held_out import lay_held_out
 from maquette.studio.config import StudioConfig
 
 
 @dataclass(frozen=True)
 class Trials:
-    """Photos whose poses are scored, their camera, who knows their boxes and, of real photos, their poses."""
+    """Photos whose poses are scored, their camera (or a folder of them), who knows their boxes and poses."""
 
     photos: Path
     camera: Path
@@ -92,13 +91,7 @@ def _prepare_real(scene: RealScene, folder: Path, seed: int) -> Trials:
         learnt = [learnt[index] for index in chosen]
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "split.json", {"learnt": learnt, "held_out": held_out})
-    workspace, photos = Workspace(folder), folder / "test" / "photos"
+    workspace = Workspace(folder)
     find_cameras(workspace, CamerasConfig(source=scene.source, split=folder / "split.json", seed=seed))
-    photos.mkdir(parents=True, exist_ok=True)
-    views = load_capture(workspace).held_out
-    for view in views:
-        if not (photos / view.name).exists():
-            (photos / view.name).symlink_to(workspace.photo(view.name).resolve())
-    camera = views[0].camera
-    write_camera(folder / "test" / "camera.json", Lens.of_pinhole(camera))
-    return Trials(photos, folder / "test" / "camera.json", folder, folder, scene.diameter)
+    laid = lay_held_out(workspace, folder / "test")
+    return Trials(laid.photos, laid.cameras, folder, folder, scene.diameter)

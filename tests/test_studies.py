@@ -152,8 +152,9 @@ def test_of_a_real_capture_the_held_out_photos_are_posed_and_the_others_thinned(
     assert [path.name for path in sorted(trials.photos.iterdir())] == ["000.png", "004.png", "008.png"]
     capture = load_capture(Workspace(tmp_path / "scene"))
     assert [view.name for view in capture.learnt] == [f"{index:03d}.png" for index in (1, 2, 5, 6, 9, 10)]
-    lens, camera = read_camera(trials.camera), capture.views[0].camera
-    np.testing.assert_allclose(lens.params, [camera.fx, camera.fy, camera.cx, camera.cy])
+    for view in capture.held_out:
+        lens, camera = read_camera((trials.camera / view.name).with_suffix(".json")), view.camera
+        np.testing.assert_allclose(lens.params, [camera.fx, camera.fy, camera.cx, camera.cy])
     assert trials.truth == trials.box_from == tmp_path / "scene"
 
 

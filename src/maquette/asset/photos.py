@@ -80,11 +80,11 @@ def mask_votes(
         mask = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name)
         camera = view.camera.resized(mask.shape[1], mask.shape[0])
         seen, row, column = camera.pixels_in_sight(apply(view.cam_from_world, grid_world))
-        votes[seen] += mask[row, column]
         if (ignored := load_ignored(workspace, view)) is not None:
             hidden = shrunk_ignored(ignored, *mask.shape[::-1])[row, column]
-            votes[seen[hidden]] -= mask[row, column][hidden]
             asked[seen[hidden]] -= 1
+            seen, row, column = (part[~hidden] for part in (seen, row, column))
+        votes[seen] += mask[row, column]
     places = (points_unit.T + 1) * 0.5 * (side - 1)
     cube = (votes / np.maximum(asked, 1)).reshape(side, side, side)
     return np.asarray(map_coordinates(cube, places, order=1, mode="nearest"))

@@ -191,7 +191,7 @@ def begin_stage(
     if old.exists() and not final.exists():
         os.rename(old, final)
     asked = {"config.json": to_plain(config), "inputs.json": {k: hash_of(v) for k, v in inputs.items()}}
-    usual = {"config.json": _defaults(config), "inputs.json": None}
+    usual = {"config.json": _defaults(config)}
     if final.exists():
         changes = _differences(final, asked, usual)
         if not changes:
@@ -256,18 +256,22 @@ def _differences(folder: Path, asked: dict[str, object], usual: dict[str, object
             found = read_json(folder / file)
         except InputError:
             return [f"{file} is missing or broken"]
-        changes += _compare(found, wanted, usual[file], "" if file == "config.json" else "input ")
+        changes += _compare(_filled(found, usual.get(file)), wanted, "" if file == "config.json" else "input ")
     return changes
 
 
-def _compare(found: object, wanted: object, usual: object, where: str) -> list[str]:
+def _filled(found: object, usual: object) -> object:
+    """What was found, with what is usual where it says nothing."""
+    if not (isinstance(found, dict) and isinstance(usual, dict)):
+        return found
+    return usual | {key: _filled(value, usual.get(key)) for key, value in found.items()}
+
+
+def _compare(found: object, wanted: object, where: str) -> list[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
-        dot, known = "." if where and not where.endswith(" ") else "", usual if isinstance(usual, dict) else {}
-        changes = []
-        for key in sorted(set(found) | set(wanted)):
-            default = known.get(key)
-            changes += _compare(found.get(key, default), wanted.get(key), default, f"{where}{dot}{key}")
-        return changes
+        keys = sorted(set(found) | set(wanted))
+        dot = "." if where and not where.endswith(" ") else ""
+        return [c for key in keys for c in _compare(found.get(key), wanted.get(key), f"{where}{dot}{key}")]
     if found == wanted:
         return []
     if where.startswith("input "):

@@ -35,10 +35,11 @@ class FieldsResult:
 def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) -> FieldsResult:
     """Train the fields of a workspace, or find them trained. Interrupted training goes on where it was.
 
-    Raises InputError where masks are missing or empty, or where training diverges.
+    Raises InputError where masks are missing or empty, a GPU is asked for and there is none, or training diverges.
     """
     watch = Stopwatch()
     _check(request)
+    device = device_named(request.device, "--fields.device")
     capture = load_capture(workspace)
     workspace.require("masks", "masks.json")
     capture = as_masked(workspace, capture)
@@ -55,7 +56,7 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     say(f"fields: {request.steps} steps of {request.rays} rays from {len(photos)} photos")
     if request.kind == "mlp":
         say("fields: these are the paper's own networks: hours on a large GPU, weeks on a CPU")
-    trained = train(bank, floor, request, stage.partial, watch)
+    trained = train(bank, floor, request, stage.partial, watch, device)
     record = FieldsRecord(
         capture.sphere,
         request.shapes,
@@ -71,7 +72,6 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     )
     save_fields(stage.partial, trained.field, trained.grids, record)
     (stage.partial / "training.safetensors").unlink(missing_ok=True)
-    device = device_named(request.device, "--fields.device")
     stage.commit(watch.seconds, device.type, request.seed)
     psnr = last_psnr(stage.final)
     say(f"fields: PSNR {psnr:.1f} dB on training rays, {watch.seconds:.0f} s")

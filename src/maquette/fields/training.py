@@ -46,7 +46,6 @@ from maquette.fields.sampling import CoarseGrids, Sampler
 from maquette.fields.sharpen import sharpened_masks
 from maquette.fields.solid import SIDE, fit, grid_points, solid
 from maquette.fields.trace import Sharpness, Traced
-from maquette.kernels.device import device_named
 
 CHECKPOINT_EVERY = 250
 Module = TypeVar("Module", bound=torch.nn.Module)
@@ -61,8 +60,18 @@ class Trained:
     inv_s: float
 
 
-def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Path, watch: Stopwatch) -> Trained:
-    """Train from where `folder` says. Raises InputError where training diverges or goes nowhere."""
+def train(
+    bank: RayBank,
+    floor: Tensor | None,
+    request: FieldsConfig,
+    folder: Path,
+    watch: Stopwatch,
+    device: torch.device,
+) -> Trained:
+    """Train on a device from where `folder` says; what comes back is on the CPU.
+
+    Raises InputError where training diverges or goes nowhere.
+    """
     rng = np.random.default_rng(request.seed)
     generator = torch.Generator().manual_seed(request.seed)
     kind = KINDS[request.kind]
@@ -71,22 +80,20 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
     exposure = Exposure(len(bank.photos)) if request.exposure == "on" else None
     parts = {"field": field, "grids": grids} | ({} if exposure is None else {"exposure": exposure})
     model = torch.nn.ModuleDict(parts)
-    device = device_named(request.device, "--fields.device")
     optimizer = kind.optimizer(model, request)
     rates = [group["lr"] for group in optimizer.param_groups]
     first, before = 0, 0.0
     checkpoint = folder / "training.safetensors"
+    if not checkpoint.exists():
+        _start(field, bank, floor, request)
+    model.to(device)
     if checkpoint.exists():
-        model.to(device)
         tensors, notes = load_tensors(checkpoint)
         restore_training(tensors, model, optimizer, generator)
         restore_rng(rng, notes["rng"])
         first, before = notes["step"], notes["seconds"]
         grids.next_slice = notes["next_slice"]
         say(f"fields: going on at step {first}")
-    else:
-        _start(field, bank, floor, request)
-        model.to(device)
     ground = None if floor is None else floor.to(device)
     sharpenings = [round(share * request.steps) for share in request.sharpen]
 
@@ -107,9 +114,8 @@ def train(bank: RayBank, floor: Tensor | None, request: FieldsConfig, folder: Pa
         grids.refresh(field, everything=step % 500 == 0 or step in sharpenings)
         if step in sharpenings:
             bank.use_masks(sharpened(sharpenings.index(step)))
-        batch = bank.draw(rng, request.rays, request.photos, request.on_object)
+        batch = bank.draw(rng, request.rays, request.photos, request.on_object).to(device)
         asked = asked_of(bank, batch, field, grids, request, progress, rng, generator).to(device)
-        batch = replace(batch.to(device), rays=asked.rays)
         manner = Manner(grids, sharpness.inv_s(progress), sharpness.anneal(progress), request.sections, ground)
         answers = ask(field, asked, manner)
         terms = loss_terms(answers, batch, field.head, exposure, request.losses, progress)

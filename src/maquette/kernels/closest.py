@@ -8,7 +8,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start, stream_of
+from maquette.kernels.launch import launch_in_slices, start
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,7 @@ class ClosestPoints:
             wp.from_torch(nearest.place, dtype=wp.vec3),
             wp.from_torch(nearest.face_idx),
         ]
-        where = wp.device_from_torch(device)
-        stream = stream_of(device)
-        in_parallel(
-            lambda a=a, b=b: wp.launch(_nearest, b - a, [self._mesh.id, a, *arrays], device=where, stream=stream)
-            for a, b in slices(len(points), device)
-        )
+        launch_in_slices(_nearest, len(points), lambda first: [self._mesh.id, first, *arrays], device)
         return nearest
 
 

@@ -11,7 +11,7 @@ import warp as wp
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start, stream_of
+from maquette.kernels.launch import launch_in_slices, start
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,7 @@ class CropViewRenderer:
         normal = torch.zeros(pixels, 3, device=self._device)
         before = [wp.from_torch(t, dtype=kind) for t, kind in zip(inputs, kinds, strict=True)]
         after = [wp.from_torch(mask), wp.from_torch(colour, dtype=wp.vec3), wp.from_torch(normal, dtype=wp.vec3)]
-        where, stream = wp.device_from_torch(self._device), stream_of(self._device)
-        arrays = [size, *before, *self._surface, *after]
-        in_parallel(
-            lambda a=a, b=b: wp.launch(_render, b - a, [self._mesh.id, a, *arrays], device=where, stream=stream)
-            for a, b in slices(pixels, self._device)
-        )
+        rest = [size, *before, *self._surface, *after]
+        launch_in_slices(_render, pixels, lambda first: [self._mesh.id, first, *rest], self._device)
         shape = (views, size, size)
         return PixelBuffers(mask.reshape(shape), colour.reshape(*shape, 3), normal.reshape(*shape, 3))

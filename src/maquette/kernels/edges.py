@@ -1,5 +1,5 @@
 # pyright: reportArgumentType=false, reportOperatorIssue=false
-"""Where along rays to ask the fields, from two coarse grids: one kernel, a ray a thread.
+"""Where along rays to ask the fields, from two coarse grids: one kernel, a ray a thread, for CPUs.
 
 The twin, which says what is done and why, is `draw_edges` in `fields/sampling.py`: bins through the unit sphere and
 beyond it, an opacity for each from a grid of distances over [-1, 1]^3 and one of densities over contracted space,
@@ -11,7 +11,7 @@ import warp as wp
 from jaxtyping import Float
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start
+from maquette.kernels.launch import launch_in_slices, start
 
 INSIDE, BEYOND = 64, 40
 """Bins of a ray: evenly through the sphere, then evenly in inverse distance."""
@@ -173,13 +173,9 @@ def edges_from_grids(
     jitter: Float[Tensor, "ray count"] | None = None,
 ) -> Float[Tensor, "ray count"]:
     """Distances along rays (unit directions) between which to ask the fields; without a jitter, mid-quantiles."""
-    start(__name__, origins.device)
-    edges = torch.empty(len(origins), count, device=origins.device)
+    start(__name__)
+    edges = torch.empty(len(origins), count)
     drawn = edges[:0] if jitter is None else jitter
     arrays = [wp.from_torch(one.contiguous()) for one in (origins, directions, sdf, density, drawn, edges)]
-    where = wp.device_from_torch(origins.device)
-    in_parallel(
-        lambda a=a, b=b: wp.launch(_edges, b - a, [a, inv_s, *arrays], device=where)
-        for a, b in slices(len(origins), origins.device, least=128)
-    )
+    launch_in_slices(_edges, len(origins), lambda first: [first, inv_s, *arrays], least=128)
     return edges

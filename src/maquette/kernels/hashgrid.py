@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maquette.kernels import hashgrid_cpu as on_cpu
-from maquette.kernels.launch import in_parallel, start, stream_of, threads
+from maquette.kernels.launch import in_parallel, launch, start, threads
 
 PRIMES = (1, 2654435761, 805459861)
 _PRIME_Y = wp.constant(wp.uint32(PRIMES[1]))
@@ -186,8 +186,7 @@ def _fill_by_point(points, tables, resolutions, levels, value, jacobian, with_ja
         _as_vec2(jacobian),
         int(with_jacobian),
     ]
-    where = wp.device_from_torch(points.device)
-    wp.launch(_forward, len(points), [levels, *arrays], device=where, stream=stream_of(points.device))
+    launch(_forward, len(points), [levels, *arrays], points.device)
 
 
 def _push_by_point(points, resolutions, levels, grad_value, grad_jacobian, with_jacobian, grad_tables) -> None:
@@ -201,8 +200,7 @@ def _push_by_point(points, resolutions, levels, grad_value, grad_jacobian, with_
         int(with_jacobian),
         wp.from_torch(grad_tables, dtype=wp.vec2),
     ]
-    where = wp.device_from_torch(points.device)
-    wp.launch(_backward, (levels, len(points)), arrays, device=where, stream=stream_of(points.device))
+    launch(_backward, (levels, len(points)), arrays, points.device)
 
 
 def _fill_on_cpu(points, tables, resolutions, levels, value, jacobian, with_jacobian) -> None:
@@ -215,11 +213,11 @@ def _fill_on_cpu(points, tables, resolutions, levels, value, jacobian, with_jaco
     ]
     shape = [levels, parts, count, rows]
     in_parallel(
-        lambda k=k: wp.launch(
+        lambda k=k: launch(
             on_cpu.forward,
             len(range(k, levels * parts, each)),
             [k, each, *shape, *arrays, int(with_jacobian)],
-            device="cpu",
+            points.device,
         )
         for k in range(min(each, levels * parts))
     )
@@ -232,11 +230,11 @@ def _push_on_cpu(points, resolutions, levels, grad_value, grad_jacobian, with_ja
     arrays = [wp.from_torch(a) for a in (resolutions, points.view(-1), grad_value, grad_jacobian)]
     table = wp.from_torch(grad_tables.view(-1))
     in_parallel(
-        lambda k=k: wp.launch(
+        lambda k=k: launch(
             on_cpu.backward,
             len(range(k, levels, each)),
             [k, each, len(points), rows, *arrays, int(with_jacobian), table],
-            device="cpu",
+            points.device,
         )
         for k in range(min(each, levels))
     )

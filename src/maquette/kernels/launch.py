@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from threading import Barrier
 from typing import TypeVar
@@ -24,6 +24,8 @@ else:
 
 
 CPU = torch.device("cpu")
+Kernel = Callable[..., None]
+"""As `wp.kernel` makes them of a function."""
 T = TypeVar("T")
 
 
@@ -84,10 +86,25 @@ def in_parallel(calls: Iterable[Callable[[], T]]) -> list[T]:
     return [future.result() for future in [_pool().submit(call) for call in calls]]
 
 
-def stream_of(device: torch.device) -> wp.Stream | None:
-    """torch's own stream, on which launches wait for what torch was asked before and the other way round; None on a
-    CPU, where nothing waits."""
-    return wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
+def launch(kernel: Kernel, size: int | tuple[int, ...], inputs: list[object], device: torch.device) -> None:
+    """Launch on a device; on a GPU on torch's own stream, so that either waits for the other."""
+    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
+    wp.launch(kernel, size, inputs, device=wp.device_from_torch(device), stream=stream)
+
+
+def launch_in_slices(
+    kernel: Kernel,
+    count: int,
+    inputs: Callable[[int], list[object]],
+    device: torch.device = CPU,
+    least: int = 1024,
+) -> None:
+    """A launch of `count` in slices side by side; `inputs` are a slice's, by its first index."""
+    parts = slices(count, device, least)
+    if len(parts) == 1:
+        launch(kernel, count, inputs(0), device)
+        return
+    in_parallel(partial(launch, kernel, b - a, inputs(a), device) for a, b in parts)
 
 
 def slices(count: int, device: torch.device, least: int = 1024) -> list[tuple[int, int]]:

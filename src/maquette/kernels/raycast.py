@@ -8,7 +8,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start, stream_of
+from maquette.kernels.launch import launch_in_slices, start
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,7 @@ class RayCaster:
             wp.from_torch(hits.face_idx),
             wp.from_torch(hits.barycentric, dtype=wp.vec3),
         ]
-        where = wp.device_from_torch(device)
-        stream = stream_of(device)
-        in_parallel(
-            lambda a=a, b=b: wp.launch(_cast, b - a, [self._mesh.id, a, *arrays], device=where, stream=stream)
-            for a, b in slices(count, device)
-        )
+        launch_in_slices(_cast, count, lambda first: [self._mesh.id, first, *arrays], device)
         return hits
 
 

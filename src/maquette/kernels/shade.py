@@ -15,7 +15,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start
+from maquette.kernels.launch import launch_in_slices, start
 from maquette.kernels.raycast import RayCaster
 
 SHININESS = wp.constant(45.0)
@@ -160,10 +160,7 @@ def shade(
         wp.from_torch(seen.distance),
         wp.from_torch(seen.face_idx),
     ]
-    in_parallel(
-        lambda a=a, b=b: wp.launch(_shade, b - a, [caster.mesh_id, a, *arrays], device="cpu")
-        for a, b in slices(count, torch.device("cpu"))
-    )
+    launch_in_slices(_shade, count, lambda first: [caster.mesh_id, first, *arrays])
     return seen
 
 

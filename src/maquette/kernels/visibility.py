@@ -1,8 +1,6 @@
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 """What surface points see of lamps and of the open room around them, beside plain twins."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,7 +8,7 @@ import warp as wp
 from jaxtyping import Float
 from torch import Tensor
 
-from maquette.kernels.launch import in_parallel, slices, start
+from maquette.kernels.launch import Kernel, launch_in_slices, start
 from maquette.kernels.raycast import RayCaster
 
 
@@ -146,9 +144,6 @@ def _vectors(*tensors: Float[Tensor, "_ 3"]) -> list[wp.array]:
     return [wp.from_torch(tensor.float().contiguous(), dtype=wp.vec3) for tensor in tensors]
 
 
-def _launch(kernel: Callable[..., None], caster: RayCaster, count: int, arrays: list[object]) -> None:
+def _launch(kernel: Kernel, caster: RayCaster, count: int, arrays: list[object]) -> None:
     start(__name__)
-    in_parallel(
-        lambda a=a, b=b: wp.launch(kernel, b - a, [caster.mesh_id, a, *arrays], device="cpu")
-        for a, b in slices(count, torch.device("cpu"))
-    )
+    launch_in_slices(kernel, count, lambda first: [caster.mesh_id, first, *arrays])

@@ -4,8 +4,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import trimesh
-
 from maquette.cameras.stage import CamerasConfig
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import BopResult, check_times, read_results, write_results
@@ -23,6 +21,7 @@ from maquette.recipes.bop_scores import compare, figures_by_object, figures_of
 from maquette.recipes.lmo_capture import LmoCapture, make_capture, results_of, with_whole_times
 from maquette.recipes.lmo_split import Split, splits_of
 from maquette.recipes.run import RunConfig
+from maquette.render.mesh import load_mesh, save_mesh
 from maquette.scores.coco import CocoInstance, coco_score
 from maquette.scores.official import parse_name, read_official, results_name
 from maquette.scores.stage import ScoresConfig
@@ -117,9 +116,8 @@ def _other_model(capture: LmoCapture, workspace: Workspace, request: BenchConfig
         source, learnt_from_other = capture.folder / "mesh.ply", asset.obj_from_world
     else:
         source, learnt_from_other = workspace.asset / "mesh.ply", inverse(asset.obj_from_world)
-    mesh, path = trimesh.load(source, force="mesh", process=False), capture.folder / "other.ply"
-    mesh.apply_transform(learnt_from_other)
-    mesh.export(path)
+    path = capture.folder / "other.ply"
+    save_mesh(path, load_mesh(source).transformed(learnt_from_other))
     return path
 
 
@@ -157,17 +155,20 @@ def _box_precision(
 ) -> float:
     """COCO's average precision of the given detections on the test photos; boxes of the whole silhouette, as the
     toolkit has them."""
-    truth = [
-        CocoInstance(f"{scene_id}/{view.im_id}", i.obj_id, (x, y, x + w, y + h), ignored=v.visib_fract < 0.1)
-        for scene_id, view in data.views
-        for i in view.instances
-        if i.obj_id in chosen and view.im_id in split[i.obj_id].test and (v := i.visibility) is not None
-        for x, y, w, h in [box for box in (v.box_obj or v.box_visib,) if box is not None]
-    ]
+    tested = {(obj_id, im_id) for obj_id in chosen for im_id in split[obj_id].test}
+    truth = []
+    for scene_id, view in data.views:
+        for one in view.instances:
+            seen = one.visibility if (one.obj_id, view.im_id) in tested else None
+            if seen is None or (box := seen.box_obj or seen.box_visib) is None:
+                continue
+            x, y, width, height = box
+            corners, hidden = (x, y, x + width, y + height), seen.visib_fract < 0.1
+            truth.append(CocoInstance(f"{scene_id}/{view.im_id}", one.obj_id, corners, ignored=hidden))
     found = [
         CocoInstance(f"{d.scene_id}/{d.im_id}", d.obj_id, d.box, score=d.score)
         for d in detections
-        if d.obj_id in chosen and d.im_id in split[d.obj_id].test
+        if (d.obj_id, d.im_id) in tested
     ]
     camera = next(view.lens.pinhole for _, view in data.views if view.lens is not None)
     return coco_score(truth, found, camera.height, camera.width).ap

@@ -21,7 +21,7 @@ from maquette.data.formats.readers import read_capture
 from maquette.data.formats.splits import Split, split
 from maquette.data.images import read_photo
 from maquette.data.jsonio import write_json
-from maquette.data.workspace import Workspace
+from maquette.data.workspace import Workspace, partial_of
 from maquette.recipes.bench_config import Ablation, BenchConfig
 from maquette.recipes.bench_finders import PROTOCOLS, Protocol, Scene, find_scenes
 from maquette.recipes.bench_papers import ABLATIONS
@@ -69,7 +69,7 @@ def _lend(first: Workspace, other: Workspace) -> None:
     for stage in ("capture", "cameras", "masks"):
         source, target = first.root / stage, other.root / stage
         if source.exists() and not target.exists():
-            beside = target.with_name(f".{stage}.partial")
+            beside = partial_of(target)
             shutil.rmtree(beside, ignore_errors=True)
             shutil.copytree(source, beside, copy_function=lambda a, b: link_or_copy(Path(a), Path(b)))
             beside.rename(target)
@@ -187,7 +187,7 @@ def _by_variant(rows: list[Row], kinds: list[str], ablation: Ablation) -> list[R
     by_kind = []
     for kind in kinds:
         by_kind.append(Row(f"**{kind}**", means([row for row in rows if row.name.endswith(f": {kind}")])))
-        by_kind += [Row(f"*DORec, {kind}: {said[kind]}*", {})] if kind in said else []
+        by_kind.append(Row(f"*DORec, {kind}: {said[kind]}*", {}))
     return by_kind
 
 

@@ -16,18 +16,17 @@ from scipy.spatial import KDTree
 
 from maquette.data.captures import load_capture, load_truth, save_truth
 from maquette.data.errors import InputError
-from maquette.data.formats.bop import MM
-from maquette.data.formats.bop_models import BopModel, check_mesh, model_file, read_models
+from maquette.data.formats.bop_models import BopModel, model_file, read_models
 from maquette.data.formats.dtu import find_dtu, read_dtu
 from maquette.data.formats.given import GivenCapture
 from maquette.data.jsonio import read_record
 from maquette.data.records import Asset, Truth, View
 from maquette.data.workspace import Workspace
-from maquette.estimator.model import sample_surface
 from maquette.geometry.transforms import scale_of
 from maquette.kernels.closest import ClosestPoints
 from maquette.recipes.bench_finders import Scene
-from maquette.render.mesh import Mesh, load_mesh
+from maquette.recipes.bop_scores import mesh_of
+from maquette.render.mesh import Mesh, load_mesh, save_mesh
 from maquette.scores.dtu import DtuTruth, dtu_score, points_of_mesh
 from maquette.scores.targets import align_to, truth_from_obj_by
 
@@ -44,10 +43,17 @@ class Surface:
 
 def check_truth(scene: Scene) -> None:
     """Raises InputError where a true mesh cannot be read: before anything is learnt."""
-    if scene.models is not None and scene.object_id is not None:
-        read_model(scene.models, scene.object_id)
+    if (known := _model_of(scene)) is not None:
+        mesh_of(*known)
     elif (source := scene.source / MESH).exists() and read_points(source) is None:
         load_mesh(source)
+
+
+def _model_of(scene: Scene) -> tuple[Path, BopModel] | None:
+    """The file of a BOP object's mesh, and what is known of it."""
+    if scene.models is None or scene.object_id is None:
+        return None
+    return model_file(scene.models, scene.object_id), read_models(scene.models)[scene.object_id]
 
 
 def read_points(path: Path) -> Float[np.ndarray, "point 3"] | None:
@@ -62,16 +68,6 @@ def read_points(path: Path) -> Float[np.ndarray, "point 3"] | None:
     if len(points) == 0 or not np.isfinite(points).all():
         raise InputError(f"{path} holds {len(points)} points, some of them no numbers; repair it first")
     return points
-
-
-def read_model(folder: Path, obj_id: int) -> tuple[trimesh.Trimesh, BopModel]:
-    """An object's mesh, in millimetres, and what is known of it. Raises FormatError where they do not fit."""
-    source, model = model_file(folder, obj_id), read_models(folder)[obj_id]
-    mesh = trimesh.load(source, force="mesh", process=False)
-    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
-        raise InputError(f"{source} holds no triangles; copy the data set's model again")
-    check_mesh(source, mesh.extents.tolist(), model)
-    return mesh, model
 
 
 def lay_truth(workspace: Workspace, scene: Scene, given: GivenCapture | None) -> None:
@@ -91,11 +87,9 @@ def lay_truth(workspace: Workspace, scene: Scene, given: GivenCapture | None) ->
 
 def _bring_mesh(scene: Scene, target: Path) -> float | None:
     """The true mesh in the unit of the scene's cameras, and its diameter; None where there is none."""
-    if scene.models is not None and scene.object_id is not None:
-        mesh, model = read_model(scene.models, scene.object_id)
-        mesh.apply_scale(MM)
-        mesh.export(target)
-        return model.diameter
+    if (known := _model_of(scene)) is not None:
+        save_mesh(target, mesh_of(*known))
+        return known[1].diameter
     source = scene.source / MESH
     if not source.exists() or read_points(source) is not None:
         return None
@@ -132,12 +126,9 @@ def surface_beside(workspace: Workspace, scene: Scene, data: Path, figures: dict
 
 def points_chamfer(mesh: Mesh, points: Float[np.ndarray, "point 3"], rng: np.random.Generator) -> float:
     """The mean of both mean distances, our surface to the points and the points to our surface, in their unit."""
-    drawn = sample_surface(mesh, 100_000, rng)[0].double().numpy()
-    there = KDTree(points).query(drawn)[0].mean()
-    back = (
-        ClosestPoints(mesh.vertices, mesh.faces).nearest(torch.as_tensor(points).float()).distance.double().mean()
-    )
-    return float(there + back) / 2
+    there = KDTree(points).query(mesh.sample(100_000, rng).double().numpy())[0]
+    back = ClosestPoints(mesh.vertices, mesh.faces).nearest(torch.as_tensor(points).float()).distance
+    return float(there.mean() + back.double().mean()) / 2
 
 
 def _dtu_figures(mesh: Mesh, truth: DtuTruth, seed: int) -> dict[str, float]:

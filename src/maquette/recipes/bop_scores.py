@@ -1,6 +1,7 @@
 """A results file against a BOP data set: BOP'19, BOP'24 and ADD(-S), over all and by object."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -23,18 +24,18 @@ Tested = Mapping[int, set[int]]
 """The photos (image numbers) of each object that count; an object that is not in it is no target."""
 
 
-def mesh_of(data: BopDataset, obj_id: int) -> Mesh:
-    """The data set's own mesh of an object, in metres."""
-    path = data.mesh_file(obj_id)
+def mesh_of(path: Path, model: BopModel) -> Mesh:
+    """A data set's own mesh, in metres. Raises FormatError where it is not as large as is said of it."""
     mesh = load_mesh(path)
-    check_mesh(path, (mesh.vertices.max(0).values - mesh.vertices.min(0).values).tolist(), data.models[obj_id])
+    check_mesh(path, (mesh.vertices.amax(0) - mesh.vertices.amin(0)).tolist(), model)
     return mesh.transformed(similarity(MM, np.eye(3), np.zeros(3)))
 
 
 def model_of(data: BopDataset, obj_id: int) -> Model:
     """The same made ready for scoring, with its symmetries."""
     known = data.models[obj_id]
-    return prepare(mesh_of(data, obj_id), known.diameter, symmetry_set(known.symmetries_discrete, axes_of(known)))
+    mesh = mesh_of(data.mesh_file(obj_id), known)
+    return prepare(mesh, known.diameter, symmetry_set(known.symmetries_discrete, axes_of(known)))
 
 
 def axes_of(model: BopModel) -> tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]:
@@ -65,14 +66,18 @@ def compare(data: BopDataset, results: Sequence[BopResult], tested: Tested | Non
         group
         for im_id, photo in _photos(data, results, tested)
         for group in photo_errors(photo, models)
-        if tested is None or im_id in tested.get(group.obj_id, set())
+        if _counts(tested, group.obj_id, im_id)
     ]
+
+
+def _counts(tested: Tested | None, obj_id: int, im_id: int) -> bool:
+    return tested is None or im_id in tested.get(obj_id, set())
 
 
 def _photos(data: BopDataset, results: Sequence[BopResult], tested: Tested | None) -> Iterator[tuple[int, Photo]]:
     by_photo: dict[tuple[int, int], list[Estimate]] = {}
     for r in results:
-        if tested is None or r.im_id in tested.get(r.obj_id, set()):
+        if _counts(tested, r.obj_id, r.im_id):
             estimate = Estimate(r.obj_id, r.cam_from_obj, r.score, r.seconds)
             by_photo.setdefault((r.scene_id, r.im_id), []).append(estimate)
     wanted = _wanted(data, tested)
@@ -92,7 +97,7 @@ def _wanted(data: BopDataset, tested: Tested | None) -> dict[tuple[int, int], di
         obj_id, count = target.obj_id, target.inst_count
         if obj_id is None or count is None or obj_id not in data.models:
             continue
-        if tested is None or target.im_id in tested.get(obj_id, set()):
+        if _counts(tested, obj_id, target.im_id):
             wanted.setdefault((target.scene_id, target.im_id), {})[obj_id] = count
     return wanted
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import trimesh
 
 from maquette.data.captures import in_asset_metres, load_capture, load_truth, save_truth
 from maquette.data.errors import InputError
-from maquette.data.formats.bop import MM, BopResult
+from maquette.data.formats.bop import BopResult
 from maquette.data.formats.bop_dataset import BopDataset
 from maquette.data.formats.bop_scene import BopInstance, BopScene, BopView
 from maquette.data.formats.camera_json import write_camera
@@ -27,8 +26,9 @@ from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import inverse
-from maquette.recipes.bop_scores import axes_of, model_of
+from maquette.recipes.bop_scores import axes_of, mesh_of, model_of
 from maquette.recipes.lmo_split import Split
+from maquette.render.mesh import save_mesh
 from maquette.scores.model import crop, render_window
 from maquette.scores.poses import cam_from_truth
 from maquette.scores.targets import align_to, foreign_mesh, load_estimates, truth_from_obj_by
@@ -110,9 +110,7 @@ def make_capture(folder: Path, data: BopDataset, obj_id: int, split: Split) -> L
         shutil.copy(seen.photo, folder / "test" / "photos")
     _write_keyframes(folder / FILE_NAME, learnt[0].camera, learnt, sphere_of_boxes(outlines))
     write_camera(folder / "test" / "camera.json", Lens.of_pinhole(tests[0].camera))
-    mesh = trimesh.load(data.mesh_file(obj_id), force="mesh", process=False)
-    mesh.apply_scale(MM)
-    mesh.export(folder / "mesh.ply")
+    save_mesh(folder / "mesh.ply", mesh_of(data.mesh_file(obj_id), data.models[obj_id]))
     _write_truth(folder, data, obj_id, learnt, tests)
     return LmoCapture(folder, _copy_depth(folder / "test" / "depth", tests))
 

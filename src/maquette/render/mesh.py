@@ -119,6 +119,15 @@ def load_mesh(path: Path) -> Mesh:
     return Mesh(vertices, faces, colours)
 
 
+def save_mesh(path: Path, mesh: Mesh) -> None:
+    """Vertices, faces and, where the mesh has some, colours of its vertices (8 bits each); no texture."""
+    import trimesh
+
+    colours = None if mesh.colours is None else (mesh.colours.clamp(0, 1).numpy() * 255).round().astype(np.uint8)
+    parts = mesh.vertices.numpy(), mesh.faces.numpy()
+    trimesh.Trimesh(*parts, vertex_colors=colours, process=False).export(path)
+
+
 class MeshRenderer:
     """A mesh with its ray caster: what is hit, where, with which colour and normal."""
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import trimesh
 
 from maquette.data.captures import save_truth
 from maquette.data.errors import InputError
@@ -15,7 +14,7 @@ from maquette.data.progress import track
 from maquette.data.records import TruePose, Truth, View
 from maquette.data.workspace import swap_in
 from maquette.geometry.transforms import Matrix4
-from maquette.render.mesh import Mesh
+from maquette.render.mesh import save_mesh
 from maquette.studio.config import StudioConfig
 from maquette.studio.elsewhere import empty_photo, hidden_photo
 from maquette.studio.materials import in_material
@@ -56,7 +55,7 @@ def write_capture(folder: Path, config: StudioConfig, seed: int) -> None:
     for name in ("photos", "masks", "test/photos", "test/depth", "without/photos"):
         (folder / name).mkdir(parents=True)
     mesh = with_vertex_colours(thing.mesh)
-    _save_ply(folder / "mesh.ply", mesh)
+    save_mesh(folder / "mesh.ply", mesh)
     views, world_from_obj = _take_photos(folder, config, thing, of_room, of_photos)
     tests = _take_tests(folder, config, thing, of_test_room, of_tests, of_depth)
     axes = (UPRIGHT,) if thing.turned else ()
@@ -117,10 +116,3 @@ def _take_tests(
             photo = empty_photo(setting, camera, config.noise, of_photos)
             write_image(folder / "without" / "photos" / f"{index:04d}.jpg", photo, config.quality)
     return tests
-
-
-def _save_ply(path: Path, mesh: Mesh) -> None:
-    """A mesh with its vertex colours, 8 bits each."""
-    assert mesh.colours is not None
-    colours = (mesh.colours.clamp(0, 1).numpy() * 255).round().astype(np.uint8)
-    trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), vertex_colors=colours, process=False).export(path)
