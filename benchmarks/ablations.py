@@ -23,6 +23,9 @@ from maquette.fields.config import Baseline, FieldsConfig
 from maquette.fields.interface import KindName
 from maquette.fields.presets import NONE, preset
 from maquette.fields.stage import run as train_fields
+from maquette.fields.teacher import TeacherConfig
+from maquette.masks.config import MasksConfig
+from maquette.masks.stage import run as make_masks
 from maquette.recipes.bench_variants import variants as strategies
 from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
@@ -36,13 +39,18 @@ class Variant:
     config: FieldsConfig | None
     """None: no fields, the coarse masks themselves."""
     paper: str
+    masks: MasksConfig | None = None
+    """Masks made anew, instead of the scene's."""
 
 
 FIGURES = ("mask_iou", "chamfer_diameter", "psnr", "seconds_fields")
 
 
-def variants(kind: KindName) -> dict[str, Variant]:
-    """All rows by name. The paper's figures: Tables I (means over data sets), III, IV, V (mean), VI."""
+def variants(kind: KindName, weights: str | None = None) -> dict[str, Variant]:
+    """All rows by name. The paper's figures: Tables I (means over data sets), III, IV, V (mean), VI.
+
+    `weights` are a SqueezeNet's (.npz), of which one row's features come; without them there is no such row.
+    """
     ours = preset(kind)
     losses, strategy = ours.losses, strategies("strategy", ours)
 
@@ -92,6 +100,18 @@ def variants(kind: KindName) -> dict[str, Variant]:
     )
     for name, what, paper in baselines:
         rows[name] = Variant(what, preset(kind, name), paper)
+    if weights is not None:
+        teacher = TeacherConfig("squeezenet", weights)
+        rows["dff-network"] = Variant(
+            "DFF with an ImageNet network's features",
+            replace(preset(kind, "dff"), teacher=teacher),
+            "0.812 to 0.862",
+        )
+    given = MasksConfig(source="given")
+    rows["given"] = Variant("ours with given masks", ours, "-", given)
+    rows["neus-given"] = Variant(
+        "NeuS with given masks, where the paper has SAM's", preset(kind, "neus-mask"), "0.603 to 0.949", given
+    )
     return rows
 
 
@@ -101,7 +121,9 @@ def run_one(
     """The figures of one run, made or found complete; `changes` are options of the fields for all variants."""
     if variant.config is None:
         return {"mask_iou": coarse_iou(scene)}
-    workspace = lend(scene, folder, ("capture", "cameras", "masks"))
+    workspace = lend(scene, folder, ("capture", "cameras") if variant.masks else ("capture", "cameras", "masks"))
+    if variant.masks is not None:
+        make_masks(workspace, variant.masks)
     config = replace(variant.config, seed=seed, **changes)  # type: ignore[arg-type]
     train_fields(workspace, config)
     make_asset(workspace, asset)
@@ -138,8 +160,9 @@ def main() -> None:
     parser.add_argument("--rays", type=int)
     parser.add_argument("--object-pixels", type=int)
     parser.add_argument("--resolution", type=int, default=AssetConfig().resolution, help="of the mesh")
+    parser.add_argument("--weights", help="of a SqueezeNet (.npz), for the row dff-network")
     asked = parser.parse_args()
-    known = variants(asked.kind)
+    known = variants(asked.kind, asked.weights)
     chosen = asked.variants or list(known)
     if unknown := [name for name in chosen if name not in known]:
         parser.error(f"no variant {unknown[0]!r}; there are {', '.join(known)}")

@@ -1,9 +1,14 @@
-"""A training step of the hash grids beside one of the paper's own networks: seconds, per ray, and memory.
+"""A training step of the hash grids beside one of the paper's own networks: seconds, per ray, and memory; and what
+either has learnt after so many minutes.
 
 `python benchmarks/fields.py [WORKSPACE]`: rays of a workspace that is complete up to `masks`, else of noise. Each
 kind runs in a process of its own, so that its peak memory is its own. Both get the same share of rays that meet the
 object sphere, since only those pay for both fields; a step of the paper's networks is of 64 + 4 x 16 samples in the
 sphere and 64 beyond it, where NeuS' own code also asks the distance of samples outside of the sphere.
+
+`--minutes M --to DIR` trains both, too, in workspaces of their own: the hash grids as they are by default, the
+networks for as many steps as fit into M minutes, with their schedule brought to that. Figures are of rays learnt
+from, means over the last ten lines of metrics.jsonl.
 """
 
 import argparse
@@ -13,10 +18,12 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from runs import lend
 
 from maquette.data.captures import as_masked, load_capture
 from maquette.data.workspace import Workspace
@@ -27,6 +34,7 @@ from maquette.fields.parts import Manner, ask
 from maquette.fields.photos import training_photos
 from maquette.fields.presets import preset
 from maquette.fields.rays import RayBank, TrainingPhoto
+from maquette.fields.stage import run as train_fields
 from maquette.fields.training import asked_of, loss_terms
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import inverse, look_at
@@ -74,6 +82,46 @@ def measure(kind: KindName, workspace: Path | None, steps: int) -> dict[str, flo
     return {"step": float(np.median(seconds[1:])), "rays": config.rays, "peak": _peak_mib(), "before": before}
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """A training's course: seconds, PSNR (dB) and the masks' IoU with the foreground, smoothed over ten lines."""
+
+    steps: int
+    seconds: list[float]
+    psnr: list[float]
+    agreement: list[float]
+
+    def seconds_until(self, psnr: float) -> float:
+        """How long it took to be as good; infinite where it never was."""
+        return next(
+            (s for s, reached in zip(self.seconds, self.psnr, strict=True) if reached >= psnr), float("inf")
+        )
+
+
+def learn(kind: KindName, workspace: Path, folder: Path, steps: int | None) -> Learnt:
+    """Train in a workspace beside, with links to the other's cameras and masks."""
+    config: FieldsConfig = preset(kind)
+    config = replace(config, diagnosis="off", steps=config.steps if steps is None else steps)
+    beside = lend(Workspace(workspace), folder / kind, ("capture", "cameras", "masks"))
+    train_fields(beside, config, overwrite=True)
+    rows = [json.loads(line) for line in (beside.fields / "metrics.jsonl").read_text().splitlines()]
+    smooth = [rows[max(0, last - 9) : last + 1] for last in range(len(rows))]
+    psnr, agreement = (
+        [float(np.mean([row[key] for row in part])) for part in smooth] for key in ("psnr", "mask_agreement")
+    )
+    return Learnt(config.steps, [row["seconds"] for row in rows], psnr, agreement)
+
+
+def tell_learnt(workspace: Path, folder: Path, minutes: float, step_of_mlp: float) -> None:
+    """Both trainings, and when the hash grids had what the networks have at their end."""
+    networks = learn("mlp", workspace, folder, max(10, int(60 * minutes / step_of_mlp)))
+    grids = learn("hashgrid", workspace, folder, None)
+    print("\n| kind | steps | seconds | PSNR, dB | IoU with the masks |\n|---|---|---|---|---|")
+    for kind, got in (("mlp", networks), ("hashgrid", grids)):
+        print(f"| {kind} | {got.steps} | {got.seconds[-1]:.0f} | {got.psnr[-1]:.1f} | {got.agreement[-1]:.3f} |")
+    print(f"\nthe hash grids had the networks' PSNR after {grids.seconds_until(networks.psnr[-1]):.1f} s")
+
+
 def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -83,8 +131,12 @@ def main() -> None:
     parser.add_argument("workspace", type=Path, nargs="?")
     parser.add_argument("--steps", type=int, default=60, help="of the hash grids")
     parser.add_argument("--mlp-steps", type=int, default=2)
+    parser.add_argument("--minutes", type=float, help="train both, the networks for so long")
+    parser.add_argument("--to", type=Path, help="the folder of these trainings")
     parser.add_argument("--only", choices=tuple(KINDS), help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.minutes is not None and (asked.workspace is None or asked.to is None):
+        parser.error("--minutes needs a WORKSPACE and --to DIR")
     if asked.only:
         steps = asked.mlp_steps if asked.only == "mlp" else asked.steps
         print(json.dumps(measure(asked.only, asked.workspace, steps)))
@@ -104,6 +156,8 @@ def main() -> None:
         print(f"| {kind} | {row['rays']} | {row['step']:.3f} | {each:.4f} | {memory} |")
     ratio = (found["mlp"]["step"] / found["mlp"]["rays"]) / (found["hashgrid"]["step"] / found["hashgrid"]["rays"])
     print(f"\nper ray {ratio:.0f} times as fast, {torch.get_num_threads()} threads")
+    if asked.minutes is not None:
+        tell_learnt(asked.workspace, asked.to, asked.minutes, found["mlp"]["step"])
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def base(sizes: Sizes, real: RealScene | None = None) -> Recipe:
         test_photos=sizes.test_photos, hidden=0.5, without_photos=0,
     )  # fmt: skip
     estimator = EstimatorConfig(
-        steps=sizes.steps, batch=sizes.batch, start="random", precision="float32", patience=1.0
+        steps=sizes.steps, batch=sizes.batch, start="random", precision="bfloat16", patience=1.0
     )
     return Recipe(
         real or studio,

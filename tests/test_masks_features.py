@@ -24,6 +24,7 @@ from maquette.masks.squeezenet import squeezenet_descriptors, squeezenet_maps
 from maquette.masks.vit import VisionTransformer, ViTShape, interpolated_positions
 from maquette.masks.weights import load_vit
 from toy_ball import ball_crops
+from toy_squeezenet import fake_squeezenet
 
 CPU = torch.device("cpu")
 SMALL = ViTShape(patch=8, width=128, depth=2, grid=4, hidden=256)
@@ -208,25 +209,8 @@ def test_descriptors_of_networks_have_length_one_and_only_vits8_has_a_saliency()
             assert dense.saliency.min() == 0 and dense.saliency.max() == 1
 
 
-def _fake_squeezenet() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    weights = {"conv1_w": torch.randn(96, 3, 7, 7, generator=generator) / 12, "conv1_b": torch.zeros(96)}
-    sizes = {2: (96, 16, 64), 3: (128, 16, 64), 4: (128, 32, 128), 5: (256, 32, 128)}
-    sizes |= {6: (256, 48, 192), 7: (384, 48, 192), 8: (384, 64, 256)}
-    for index, (entering, squeezed, expanded) in sizes.items():
-        for part, shape in (
-            ("conv1x1_1", (squeezed, entering, 1, 1)),
-            ("conv1x1_2", (expanded, squeezed, 1, 1)),
-            ("conv3x3_2", (expanded, squeezed, 3, 3)),
-        ):
-            fan = shape[1] * shape[2] * shape[3]
-            weights[f"fire{index}__{part}_w"] = torch.randn(shape, generator=generator) * (2 / fan) ** 0.5
-            weights[f"fire{index}__{part}_b"] = torch.zeros(shape[0])
-    return weights
-
-
 def test_squeezenets_cells_move_with_the_picture() -> None:
-    weights = _fake_squeezenet()
+    weights = fake_squeezenet()
     picture = _picture(256, 256)
     here = squeezenet_descriptors(weights, picture)
     there = squeezenet_descriptors(weights, np.roll(picture, (8, 16), (0, 1)))
@@ -237,7 +221,7 @@ def test_squeezenets_cells_move_with_the_picture() -> None:
 
 def test_a_squeezenet_cell_is_centred_on_its_pixel() -> None:
     """The gradient of a cell of fire8 is spread evenly about pixel 8 c when all weights are one."""
-    weights = {k: torch.ones_like(v) / v[0].numel() for k, v in _fake_squeezenet().items()}
+    weights = {k: torch.ones_like(v) / v[0].numel() for k, v in fake_squeezenet().items()}
     picture = torch.zeros(1, 3, 193, 193, requires_grad=True)
     with torch.no_grad():
         picture += torch.linspace(1, 1.001, 193)

@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from maquette import Estimator as PublicEstimator
 from maquette.data.errors import InputError
 from maquette.data.images import read_depth, write_image
 from maquette.data.jsonio import write_json
-from maquette.data.records import PoseEstimate
+from maquette.data.records import PoseEstimate, PoseMode
 from maquette.estimator.model import Estimator, EstimatorRecord, build_estimator, save_estimator
 from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape, Queries
 from maquette.geometry.camera import Camera
@@ -313,6 +314,22 @@ def test_estimates_are_lifted_to_depth_only_in_metres(bracket):
     assert np.linalg.norm(found.cam_from_obj[:3, 3] - truth[:3, 3]) < 0.01 * diameter
     with pytest.raises(InputError, match="depth is in metres, but this object's scale is unknown"):
         lift_to_depth(PoseEstimate("a.png", camera, None, off), photo, depth, replace(finder, metric=False))
+
+
+def test_of_rivals_in_a_photo_depth_chooses_the_one_it_shows(bracket):
+    """The photo found another pose twice as likely; where depth shows nothing it stays."""
+    diameter = bracket.surface.diameter
+    truth = rigid(np.eye(3), np.array([0.0, 0.1 * diameter, 4 * diameter]))
+    turned = rigid(cv2.Rodrigues(np.array([0.0, 0.8, 0.0]))[0], truth[:3, 3])
+    camera = Camera(320, 240, 600.0, 600.0, 160.0, 120.0)
+    depth = render_view(bracket.renderer, camera, truth).depth.double().numpy()
+    finder, photo = Finder(bracket.renderer, diameter, True), np.zeros((240, 320, 3), np.uint8)
+    modes = PoseMode(turned, 0.65), PoseMode(truth, 0.35)
+    estimate = PoseEstimate("a.png", camera, None, turned, modes=modes)
+    found = lift_to_depth(estimate, photo, depth, finder).cam_from_obj
+    assert found is not None and rotation_angle(found[:3, :3]) < 0.01
+    found = lift_to_depth(estimate, photo, np.zeros_like(depth), finder).cam_from_obj
+    np.testing.assert_array_equal(found, turned)
 
 
 def test_depth_images_are_read_in_metres_and_colours_refused(tmp_path):

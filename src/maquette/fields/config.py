@@ -7,6 +7,7 @@ from maquette.fields.interface import CompositionName, HeadName, KindName
 from maquette.fields.losses import ClusterForm, ColourForm, ForegroundForm, LossTerm
 from maquette.fields.models import FieldShapes
 from maquette.fields.stereo import DenseConfig
+from maquette.fields.teacher import TeacherConfig
 from maquette.fields.trace import Sharpness
 from maquette.kernels.device import Device
 
@@ -91,6 +92,7 @@ class FieldsConfig:
     within the sphere (ObjectSDF++). split: foreground within the sphere, background beyond (NeuS)."""
     head: HeadName = "none"
     """What a baseline's one radiance field carries to tell the object by."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     start: Literal["stereo", "points", "sphere"] = "stereo"
     """What the foreground starts from. sphere: a ball. points: a convex outline, by sparse points where cameras
     look and the coarse masks' hull elsewhere. stereo: the solid that dense points, found by sweeping planes through

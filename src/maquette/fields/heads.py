@@ -53,7 +53,7 @@ class Head(nn.Module):
         mask: Bool[Tensor, "ray"],
         teacher: Float[Tensor, "ray feature"],
     ) -> Float[Tensor, ""]:
-        """Cross-entropy with the coarse mask, or the squared distance to the teacher's feature."""
+        """Cross-entropy with the coarse mask, or the teacher's feature's squared difference, a channel."""
         if self.name == "semantic":
             return F.cross_entropy(rendered, mask.long())
-        return (rendered - teacher).square().sum(-1).mean()
+        return (rendered - teacher).square().mean()

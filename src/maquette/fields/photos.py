@@ -15,8 +15,8 @@ from maquette.data.workspace import Workspace
 from maquette.fields.config import FieldsConfig
 from maquette.fields.noise import Noise
 from maquette.fields.rays import TrainingPhoto, shrunk_ignored, training_camera, unit_from_cam
+from maquette.fields.teacher import feature_images
 from maquette.geometry.transforms import apply
-from maquette.masks.features import appearance
 
 
 def learnt_views(workspace: Workspace, capture: Capture, least_agreement: float) -> list[View]:
@@ -55,26 +55,15 @@ def training_photos(workspace: Workspace, capture: Capture, request: FieldsConfi
             f"only {covered} of {len(photos)} masks in {workspace.masks} show the object; at least three must. "
             "Look at masks/coarse, then mark the object with --box or give masks with --masks given."
         )
-    return _with_features(photos) if request.head == "features" else photos
+    if request.head != "features":
+        return photos
+    images = feature_images([photo.colour for photo in photos], request.teacher, request.device)
+    return [replace(photo, features=image) for photo, image in zip(photos, images, strict=True)]
 
 
 def noise_of(request: FieldsConfig) -> Noise:
     """The harm that is asked for."""
     return Noise(request.mask_noise, request.label_noise, request.spoil, request.seed)
-
-
-def _with_features(photos: list[TrainingPhoto]) -> list[TrainingPhoto]:
-    """A teacher's features for each photo: colour and texture, each channel with mean 0 and deviation 1 over all.
-
-    Deviates: DFF learns those of a pretrained network; these need none.
-    """
-    raw = [appearance(photo.colour) for photo in photos]
-    flat = np.concatenate([features.reshape(-1, features.shape[-1]) for features in raw])
-    mean, deviation = flat.mean(0), flat.std(0) + 1e-6
-    return [
-        replace(photo, features=((features - mean) / deviation).astype(np.float32))
-        for photo, features in zip(photos, raw, strict=True)
-    ]
 
 
 def object_points(workspace: Workspace, capture: Capture, request: FieldsConfig) -> Tensor:

@@ -69,7 +69,7 @@ def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsCo
         case "semantic":
             return replace(one_radiance, head="semantic")
         case "dff":
-            losses = replace(one_radiance.losses, head=LossTerm(0.01))
+            losses = replace(one_radiance.losses, head=LossTerm(0.05))
             return replace(one_radiance, head="features", losses=losses)
 
 

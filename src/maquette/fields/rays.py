@@ -11,6 +11,7 @@ from torch import Tensor
 from maquette.data.images import NO_LABEL, resize_area
 from maquette.data.records import View
 from maquette.fields.sampling import Rays, sphere_span
+from maquette.fields.teacher import FeatureImage
 from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4, inverse
@@ -48,7 +49,7 @@ class TrainingPhoto:
     mask: Bool[np.ndarray, "height width"]
     labels: UInt8[np.ndarray, "height width"]
     ignored: Bool[np.ndarray, "height width"] | None = None
-    features: Float[np.ndarray, "height width feature"] | None = None
+    features: FeatureImage | None = None
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,13 @@ class RayBank:
     def channels(self) -> int:
         """Of the teacher's features; the two labels where there is no teacher."""
         features = self.photos[0].features
-        return 2 if features is None else features.shape[-1]
+        return 2 if features is None else features.cells.shape[-1]
 
     def query(self) -> Float[Tensor, "feature"]:
         """Mean of the teacher's features in the mask of the first photo that shows the object."""
         photo = next(photo for photo in self.photos if photo.mask.any())
         assert photo.features is not None
-        return torch.as_tensor(photo.features[photo.mask].mean(0)).float()
+        return torch.as_tensor(photo.features.at(*np.nonzero(photo.mask)).mean(0))
 
     def draw_points(self, rng: np.random.Generator, count: int) -> Float[Tensor, "point 3"]:
         """Points of the object's surface, as many sparse ones as dense ones; of either kind none where there are
@@ -177,7 +178,7 @@ class RayBank:
             torch.as_tensor(photo.mask[row, column]),
             torch.as_tensor(photo.labels[row, column].astype(np.int64)),
             torch.full((len(row),), photo_idx),
-            torch.zeros(len(row), 0) if photo.features is None else torch.as_tensor(photo.features[row, column]),
+            torch.zeros(len(row), 0) if photo.features is None else torch.as_tensor(photo.features.at(row, column)),
         )
 
 

@@ -33,7 +33,7 @@ def at_pixels(
     A plain resize would be slightly stretched, since patches that overlap begin and end inside the picture.
     """
     rows, columns = grid.shape
-    return grid[_nearest(height, rows, dense)[:, None], _nearest(width, columns, dense)[None]]
+    return grid[nearest_cells(height, rows, dense)[:, None], nearest_cells(width, columns, dense)[None]]
 
 
 def at_cells(image: Shaped[np.ndarray, "height width"], dense: Dense) -> Shaped[np.ndarray, "row column"]:
@@ -43,6 +43,7 @@ def at_cells(image: Shaped[np.ndarray, "height width"], dense: Dense) -> Shaped[
     return image[y.clip(0, image.shape[0] - 1)[:, None], x.clip(0, image.shape[1] - 1)[None]]
 
 
-def _nearest(pixels: int, cells: int, dense: Dense) -> Int[np.ndarray, "pixel"]:
+def nearest_cells(pixels: int, cells: int, dense: Dense) -> Int[np.ndarray, "pixel"]:
+    """Along one side of the picture: the cell whose centre is nearest to each pixel's."""
     position = (np.arange(pixels) + 0.5 - dense.first) / dense.step
     return np.floor(position + 0.5).astype(np.int64).clip(0, cells - 1)

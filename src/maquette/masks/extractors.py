@@ -24,48 +24,55 @@ SALIENT_HEADS = (0, 2, 4, 5)
 """Heads of DINO ViT-S/8 that attend to things; 1 and 3 attend to what is behind them."""
 
 
-def load_extractor(name: FeatureName, weights: str | None, stride: int | None, device: torch.device) -> Extractor:
-    """The extractor with its weights loaded. Raises InputError where weights or stride do not fit it."""
-    return LOADERS[name](weights, stride, device)
+def load_extractor(
+    name: FeatureName, weights: str | None, stride: int | None, device: torch.device, options: str = "--masks"
+) -> Extractor:
+    """The extractor with its weights loaded; `options` is how those that are given here begin.
+
+    Raises InputError where weights or stride do not fit it.
+    """
+    return LOADERS[name](weights, stride, device, options)
 
 
-def load_appearance(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
+def load_appearance(weights: str | None, stride: int | None, device: torch.device, options: str) -> Extractor:
     """Colour and contrast of every pixel; there is nothing to load. Raises InputError for weights or a stride."""
     if weights is not None:
-        raise InputError("--masks.weights is given, but --masks.features appearance uses none; name the features.")
-    _refuse_stride("appearance", stride, "describes every pixel")
+        raise InputError(
+            f"{options}.weights is given, but {options}.features appearance uses none; name the features."
+        )
+    _refuse_stride("appearance", stride, "describes every pixel", options)
     return lambda pixels: Dense(appearance(pixels), 0.5, 1.0)
 
 
-def load_dino(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
+def load_dino(weights: str | None, stride: int | None, device: torch.device, options: str) -> Extractor:
     """ViT-S/8 of DINO, patches every 4 pixels."""
-    model = load_vit(weights, "facebook/dino-vits8")
-    return vit_extractor(model, stride or model.shape.patch // 2, device)
+    model = load_vit(weights, "facebook/dino-vits8", options)
+    return vit_extractor(model, stride or model.shape.patch // 2, device, options)
 
 
-def load_dinov2(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
+def load_dinov2(weights: str | None, stride: int | None, device: torch.device, options: str) -> Extractor:
     """ViT-S/14 of DINOv2, patches every 7 pixels."""
-    model = load_vit(weights, "facebook/dinov2-small")
-    return vit_extractor(model, stride or model.shape.patch // 2, device)
+    model = load_vit(weights, "facebook/dinov2-small", options)
+    return vit_extractor(model, stride or model.shape.patch // 2, device, options)
 
 
-def load_small_network(weights: str | None, stride: int | None, device: torch.device) -> Extractor:
+def load_small_network(weights: str | None, stride: int | None, device: torch.device, options: str) -> Extractor:
     """SqueezeNet from an .npz. Raises InputError without weights, or for a stride: its layers fix it."""
-    _refuse_stride("squeezenet", stride, "describes every fourth pixel")
+    _refuse_stride("squeezenet", stride, "describes every fourth pixel", options)
     if weights is None:
-        raise InputError("--masks.features squeezenet needs --masks.weights FILE.npz, its ImageNet weights.")
+        raise InputError(f"{options}.features squeezenet needs {options}.weights FILE.npz, its ImageNet weights.")
     loaded = {name: tensor.to(device) for name, tensor in load_squeezenet(Path(weights)).items()}
     return lambda pixels: squeezenet_descriptors(loaded, pixels)
 
 
-def _refuse_stride(name: FeatureName, stride: int | None, instead: str) -> None:
+def _refuse_stride(name: FeatureName, stride: int | None, instead: str, options: str) -> None:
     if stride is not None:
         raise InputError(
-            f"--masks.stride {stride} is for dino and dinov2; --masks.features {name} {instead}. Leave it out."
+            f"{options}.stride {stride} is for dino and dinov2; {options}.features {name} {instead}. Leave it out."
         )
 
 
-LOADERS: dict[FeatureName, Callable[[str | None, int | None, torch.device], Extractor]] = {
+LOADERS: dict[FeatureName, Callable[[str | None, int | None, torch.device, str], Extractor]] = {
     "appearance": load_appearance,
     "dino": load_dino,
     "dinov2": load_dinov2,
@@ -73,7 +80,9 @@ LOADERS: dict[FeatureName, Callable[[str | None, int | None, torch.device], Extr
 }
 
 
-def vit_extractor(model: VisionTransformer, stride: int, device: torch.device) -> Extractor:
+def vit_extractor(
+    model: VisionTransformer, stride: int, device: torch.device, options: str = "--masks"
+) -> Extractor:
     """Directions of the last block's keys, and for ViT-S/8 what [CLS] attends to.
 
     The latter is read, as published, from the picture at half its size, without overlap. Memory grows with the
@@ -84,13 +93,16 @@ def vit_extractor(model: VisionTransformer, stride: int, device: torch.device) -
     patch = model.shape.patch
     if stride < 1 or patch % stride:
         fitting = ", ".join(str(s) for s in range(1, patch + 1) if patch % s == 0)
-        raise InputError(f"--masks.stride {stride} does not divide the patch of {patch} pixels; use {fitting}.")
+        raise InputError(f"{options}.stride {stride} does not divide the patch of {patch} pixels; use {fitting}.")
     model = model.to(device)
     attends = patch == 8 and model.shape.heads == 6 and not model.shape.layer_scale
 
     def extract(pixels: UInt8[np.ndarray, "height width 3"]) -> Dense:
         if min(pixels.shape[:2]) < 2 * patch:
-            raise InputError(f"pictures of {pixels.shape[1]} x {pixels.shape[0]} are too small; see --masks.crop.")
+            raise InputError(
+                f"pictures of {pixels.shape[1]} x {pixels.shape[0]} are too small for patches of {patch}; see "
+                "--masks.crop or --fields.object-pixels."
+            )
         keys, _ = model(normalised(as_tensor(pixels, device)), stride)
         saliency = None
         if attends:

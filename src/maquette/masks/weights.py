@@ -32,14 +32,14 @@ _RENAMED = (
 _UNUSED = re.compile(r"^(mask_token$|pooler\.|head\.|classifier\.)")
 
 
-def load_vit(weights: str | None, hub_name: str) -> VisionTransformer:
+def load_vit(weights: str | None, hub_name: str, options: str = "--masks") -> VisionTransformer:
     """The network with its weights, ready for pictures.
 
     `weights` is a file, a folder, or another name on the hub; None means `hub_name`. Raises InputError where
     there are none to be had, or where they are not such a network's.
     """
-    otherwise = "do without weights: --masks.features appearance"
-    path = find_weights(weights or hub_name, "--masks.weights", hub_name, otherwise)
+    otherwise = f"do without weights: {options}.features appearance"
+    path = find_weights(weights or hub_name, f"{options}.weights", hub_name, otherwise)
     state = in_published_layout(read_tensors(path))
     model = VisionTransformer(shape_of(state, path))
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

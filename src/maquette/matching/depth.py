@@ -7,6 +7,7 @@ Symbols: w(u) how much pixel u is trusted, d_sensor and d_render depths (z in ca
   agreement of a pose:      (n_near - n_through) / n over the pixels where both show something; near within NEAR
                             diameters, through where the sensor sees more than THROUGH beyond the surface.
   of several poses:         the greatest agreement less (|t - t_start| / (STEP diameters))^2.
+  of several rivals:        the greatest of these more RIVAL log of its share of the photo's odds.
 Deviates from the published step: where an occluder covers most of A, delta would be its distance; differences of
 more than `reach` are left out.
 """
@@ -29,6 +30,8 @@ LEAST = 30
 NEAR, THROUGH = 0.02, 0.05
 # Diameters that photos alone are wrong by only where depth gains all there is to gain.
 STEP = 0.25
+# What a factor of e in the photo's odds between rivals weighs against agreement.
+RIVAL = 0.05
 # Directions held this much less than the best held one are not held at all (a facetted cylinder: about 1e-4).
 HELD = 3e-4
 
@@ -77,15 +80,16 @@ def best_explained(
     sensed: Depth,
     renderer: MeshRenderer,
     diameter: float,
-) -> Matrix4:
-    """Of a pose that the photo gave and others that depth made of it, the one that explains the depth best."""
+) -> tuple[Matrix4, float]:
+    """Of a pose that the photo gave and others that depth made of it, the one that explains the depth best, and how
+    well."""
 
     def worth(pose: Matrix4) -> float:
         # The median along a ray may be an occluder's, or of a surface that the mesh lacks.
         step = float(np.linalg.norm(pose[:3, 3] - start[:3, 3])) / (STEP * diameter)
         return depth_agreement(pose, camera, sensed, renderer, diameter) - step**2
 
-    return max((start, *others), key=worth)
+    return max(((pose, worth(pose)) for pose in (start, *others)), key=lambda one: one[1])
 
 
 def fit_to_surface(

@@ -1,5 +1,6 @@
 """Depth images beside photos: read, and used to correct a pose. The depth camera is the photo's."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from jaxtyping import Float, UInt8
 
 from maquette.data.errors import InputError
 from maquette.data.images import read_depth
-from maquette.data.records import PoseEstimate
+from maquette.data.records import PoseEstimate, PoseMode
 from maquette.estimator.crops import crop_camera, crop_window
-from maquette.matching.depth import best_explained, fit_to_surface, move_along_ray
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import Matrix4
+from maquette.matching.depth import RIVAL, best_explained, fit_to_surface, move_along_ray
 from maquette.poses.ensemble import observe
 from maquette.poses.find import Finder
 from maquette.render.views import render_view, silhouette_box
@@ -38,17 +41,35 @@ def lift_to_depth(
     finder: Finder,
 ) -> PoseEstimate:
     """The estimate with its pose moved to the surface that the depth image shows (metres), along the ray first or
-    not, or left alone: whichever explains the depth best.
+    not, or left alone: whichever explains the depth best. Rivals of the pose compete, each moved likewise.
 
     Pixels are trusted by the network's queries and mask where there is one, else all alike. Deviates: by the mask
     of what is visible, where the published step has only the whole silhouette's. What the estimate said of its
     errors was of the pose before, and is left out. Raises InputError where the object's scale is unknown.
     """
     check_metric(finder)
-    pose, camera = estimate.cam_from_obj, estimate.camera
-    outline = None if pose is None else silhouette_box(finder.renderer.mesh.vertices.double().numpy(), camera, pose)
-    if pose is None or outline is None:
+    if estimate.cam_from_obj is None:
         return estimate
+    rivals = [mode for mode in estimate.modes if not mode.symmetric] or [PoseMode(estimate.cam_from_obj, 1.0)]
+    moved = [(_lifted(mode.cam_from_obj, estimate.camera, photo, depth, finder), mode.weight) for mode in rivals]
+    seen = [(*one, weight) for one, weight in moved if one is not None]
+    if not seen:
+        return estimate
+    best = max(seen, key=lambda one: one[1] + RIVAL * math.log(one[2]))[0]
+    return replace(estimate, cam_from_obj=best, covariance=None, modes=())
+
+
+def _lifted(
+    pose: Matrix4,
+    camera: Camera,
+    photo: UInt8[np.ndarray, "height width 3"],
+    depth: Float[np.ndarray, "height width"],
+    finder: Finder,
+) -> tuple[Matrix4, float] | None:
+    """A pose moved to the sensed surface, and how well it explains the depth; None behind the camera."""
+    outline = silhouette_box(finder.renderer.mesh.vertices.double().numpy(), camera, pose)
+    if outline is None:
+        return None
     estimator = finder.estimator
     side = estimator.output_size if estimator else SIDE
     window = crop_window(outline, 1.1 if estimator is None else estimator.crop_scale)
@@ -64,8 +85,7 @@ def lift_to_depth(
     window = crop_window(outline, 1.1)
     small, sensed = crop_camera(camera, window, SIDE), crop_depth(depth, window, SIDE)
     fitted = [fit_to_surface(start, small, sensed, renderer, diameter) for start in (pose, moved)]
-    best = best_explained(pose, [moved, *fitted], small, sensed, renderer, diameter)
-    return replace(estimate, cam_from_obj=best, covariance=None, modes=())
+    return best_explained(pose, [moved, *fitted], small, sensed, renderer, diameter)
 
 
 def crop_depth(

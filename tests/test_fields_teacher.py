@@ -1,0 +1,86 @@
+"""The features that the baseline DFF learns: their standard form, where a pixel finds them, and a training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maquette.app.main import run_command
+from maquette.data.errors import InputError
+from maquette.data.workspace import Workspace
+from maquette.fields.store import load_fields
+from maquette.fields.teacher import TeacherConfig, feature_images, standard_form
+from maquette.masks.features import appearance
+from toy_capture import make_toy_capture
+from toy_squeezenet import fake_squeezenet
+
+
+def _weights(folder: Path) -> str:
+    path = folder / "squeezenet.npz"
+    np.savez(path, **{name: tensor.numpy() for name, tensor in fake_squeezenet().items()})
+    return str(path)
+
+
+def _photos(rng: np.random.Generator, count: int = 3) -> list[np.ndarray]:
+    return [rng.integers(0, 256, (40, 60, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def test_few_channels_are_each_put_in_standard_form(rng) -> None:
+    images = [rng.normal([1.0, -2.0], [3.0, 0.1], (20, 30, 2)) for _ in range(2)]
+    mean, directions = standard_form(images, 2)
+    flat = np.concatenate([((image - mean) @ directions).reshape(-1, 2) for image in images])
+    np.testing.assert_allclose(flat.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(flat.std(0), 1, atol=1e-4)
+
+
+def test_many_channels_become_their_principal_components(rng) -> None:
+    """Uncorrelated, of variance one on average, and nothing is lost of what lies in so many directions."""
+    basis, values = rng.normal(size=(2, 9)), rng.normal(size=(20, 30, 2)) * [5.0, 1.0]
+    image = values @ basis + 4.0
+    mean, directions = standard_form([image], 2)
+    cells = ((image - mean) @ directions).reshape(-1, 2)
+    covariance = np.cov(cells, rowvar=False)
+    assert abs(covariance[0, 1]) < 1e-9 and np.trace(covariance) == pytest.approx(2.0)
+    again = np.linalg.lstsq(cells, (image - mean).reshape(-1, 9), rcond=None)
+    np.testing.assert_allclose(cells @ again[0] + mean, image.reshape(-1, 9), atol=1e-9)
+
+
+def test_colour_and_texture_are_told_pixel_by_pixel(rng) -> None:
+    photos = _photos(rng)
+    images = feature_images(photos, TeacherConfig(), "cpu")
+    mean, directions = standard_form([appearance(photo) for photo in photos], 32)
+    row, column = np.array([0, 39, 7]), np.array([0, 59, 31])
+    expected = (appearance(photos[1])[row, column] - mean) @ directions
+    np.testing.assert_allclose(images[1].at(row, column), expected, atol=1e-4)
+
+
+def test_a_networks_features_are_shortened_and_told_by_the_nearest_cell(tmp_path: Path, rng) -> None:
+    request = TeacherConfig("squeezenet", _weights(tmp_path), channels=6)
+    image = feature_images(_photos(rng), request, "cpu")[0]
+    assert image.cells.shape == (10, 15, 6)
+    # Cells lie at every fourth pixel's centre.
+    row, column = np.array([0, 1, 3, 39]), np.array([0, 5, 7, 59])
+    np.testing.assert_array_equal(image.at(row, column), image.cells[[0, 0, 1, 9], [0, 1, 2, 14]])
+    with pytest.raises(InputError, match=r"squeezenet needs --fields\.teacher\.weights"):
+        feature_images(_photos(rng), TeacherConfig("squeezenet"), "cpu")
+    with pytest.raises(InputError, match=r"--fields\.teacher\.channels must be at least 1"):
+        feature_images(_photos(rng), TeacherConfig(channels=0), "cpu")
+
+
+def test_the_baseline_learns_a_networks_features(tmp_path: Path) -> None:
+    make_toy_capture(tmp_path / "photos", photos=6, tests=0)
+    box = tmp_path / "box"
+    command = ["run", str(tmp_path / "photos"), "--to", str(box), "--masks", "given", "--until", "masks"]
+    assert run_command(command) == 0
+    teacher = [
+        "--teacher.features",
+        "squeezenet",
+        "--teacher.weights",
+        _weights(tmp_path),
+        "--teacher.channels",
+        "7",
+    ]
+    small = ["--steps=6", "--rays=96", "--object-pixels=64"]
+    assert run_command(["fields", str(box), "--baseline=dff", *teacher, *small]) == 0
+    field = load_fields(Workspace(box).fields)[0]
+    assert field.head is not None and field.head.query.shape == (7,) and field.head.query.abs().sum() > 0
