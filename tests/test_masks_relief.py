@@ -1,5 +1,8 @@
 """What depth says of photos: a cube on a table photographed exactly, a block beside it, a person's box."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,8 @@ from numpy.typing import NDArray
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import apply
 from maquette.masks.crops import Crop, box_mask, crop_photo
-from maquette.masks.relief import CELLS, Relief, cells_of, object_cells, reliefs, sure_parts
+from maquette.masks.floor import floors
+from maquette.masks.relief import CELLS, Relief, cells_of, look_of, object_cells, reliefs, sure_parts
 from maquette.masks.voting import pixel_odds, with_relief
 from maquette.matching.stereo import StereoConfig
 from toy_scene import CAMERA, CUBE, poses, take_photo
@@ -50,6 +54,25 @@ def test_what_stands_on_the_table_is_told_from_the_table(crops: list[Crop], dept
         table.append((relief < 0)[(height == 0) & crop.valid & (crop.axial < 0.8)].mean())
     assert np.max(wrong) < 2e-3
     assert np.mean(found) > 0.4 and np.mean(table) > 0.15  # most of it lies behind the sphere
+
+
+def test_the_table_is_seen_right_up_to_the_cube_and_nowhere_on_it(crops: list[Crop], depths: list[Relief]) -> None:
+    seen, taken = [], []
+    for crop, relief in zip(crops, depths, strict=True):
+        cube = cube_heights(crop) > 0
+        about = (cv2.dilate(cube.astype(np.uint8), np.ones((25, 25), np.uint8)) > 0) & ~cube & crop.valid
+        seen.append((relief == -2)[about].mean())
+        taken.append((relief == -2)[cube].mean())
+    assert np.mean(seen) > 0.35 and np.max(taken) < 5e-3
+
+
+def test_of_what_is_plain_no_plane_is_told(crops: list[Crop]) -> None:
+    plain = [replace(crop, pixels=np.full_like(crop.pixels, 120)) for crop in crops]
+    assert not np.any(floors(plain, [look_of(crop, SPHERE) for crop in plain], PLANE))
+
+
+def test_a_plane_that_few_photos_see_is_not_told(crops: list[Crop]) -> None:
+    assert not np.any(floors(crops[:4], [look_of(crop, SPHERE) for crop in crops[:4]], PLANE))
 
 
 def test_without_a_plane_nothing_is_known_to_stand(crops: list[Crop]) -> None:

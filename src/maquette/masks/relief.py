@@ -3,8 +3,8 @@
 Depths are found by sweeping planes through the photos' windows (`matching/stereo.py`) and count where other photos
 confirm them. Places above the plane are gathered into connected parts of space: the part that holds most of the
 sphere's middle is the object, parts that reach out of the sphere are other things. Plain surfaces have no depth:
-colours decide there. Not in DORec, nor in any method that looks at colours alone: a cup's inside that looks like
-the table is the cup's.
+colours decide there, unless many photos together see the plane (`floor`). Not in DORec, nor in any method that
+looks at colours alone: a cup's inside that looks like the table is the cup's, a drill's shadow is the table's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,11 @@ from skimage.measure import label
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import apply, without_scale
 from maquette.masks.crops import Crop
+from maquette.masks.floor import floors
 from maquette.matching.stereo import Confirmed, Look, StereoConfig, confirm, sweep_all
 
 Relief = Int8[np.ndarray, "size size"]
-"""1: the object. -1: something else. 0: not known."""
+"""1: the object. -1: something else. -2: the supporting plane, for sure. 0: not known."""
 
 LOW, HIGH = 0.04, 0.06
 """Heights over the plane, in sphere radii, below which a place is the plane's and above which something stands."""
@@ -47,7 +48,7 @@ def reliefs(
 
     Of `marked` photos (by index) the object is known to lie within the mask: what stands elsewhere is not it.
     """
-    looks = [_look(crop, sphere) for crop in crops]
+    looks = [look_of(crop, sphere) for crop in crops]
     depths, order = sweep_all(looks, config)
     seen = [confirm(idx, looks, depths, order[idx], config) for idx in range(len(looks))]
     kinds = [_kinds(one, plane_unit, config) for one in seen]
@@ -63,6 +64,9 @@ def reliefs(
         relief = np.zeros(look.grey.shape, np.int8)
         relief[one.row, one.column] = np.where(textured(look.grey)[one.row, one.column], kind, 0)
         result.append(relief)
+    if plane_unit is not None:
+        for relief, seen_plane in zip(result, floors(crops, looks, plane_unit), strict=True):
+            relief[seen_plane & (relief <= 0)] = -2
     return result
 
 
@@ -101,16 +105,18 @@ def cells_of(points: Float[np.ndarray, "place 3"]) -> Int[np.ndarray, "place 3"]
 
 
 def sure_parts(relief: Relief) -> tuple[Bool[np.ndarray, "size size"], Bool[np.ndarray, "size size"]]:
-    """Where it is certain that the object is, and that it is not: away from edges, small gaps closed."""
+    """Where it is certain that the object is, and that it is not: the plane, and the rest away from edges, small
+    gaps closed."""
     near, rim = np.ones((3, 3), np.uint8), np.ones((2 * SPREAD + 1, 2 * SPREAD + 1), np.uint8)
     own, other = (
-        cv2.erode(cv2.morphologyEx((relief == sign).astype(np.uint8), cv2.MORPH_CLOSE, near), rim) > 0
+        cv2.erode(cv2.morphologyEx((np.sign(relief) == sign).astype(np.uint8), cv2.MORPH_CLOSE, near), rim) > 0
         for sign in (1, -1)
     )
-    return own, other
+    return own, other | (relief == -2)
 
 
-def _look(crop: Crop, sphere: Sphere) -> Look:
+def look_of(crop: Crop, sphere: Sphere) -> Look:
+    """A window as plane sweeping takes it, in the sphere's frame."""
     grey = cv2.cvtColor(crop.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     cam_from_unit = without_scale(crop.cam_from_world @ sphere.world_from_unit)
     return Look(grey, crop.valid, np.ones_like(crop.valid), crop.camera, cam_from_unit)

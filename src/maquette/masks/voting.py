@@ -1,7 +1,7 @@
 """Which pixels are the object's: appearance clusters and the common hull persuade each other, then GrabCut cuts.
 
 Symbols: c cluster, q_c its log-odds of being foreground, h the hull's support of a pixel (0..1), g its relief (1:
-the object's by its depth, -1: something else's, 0: unknown).
+the object's by its depth, negative: something else's, 0: unknown).
 """
 
 from collections.abc import Mapping, Sequence
@@ -145,7 +145,7 @@ def pixel_odds(
     """Log-odds of each pixel: its cluster's and relief's, some of the hull's, none beyond the sphere; smoothed."""
     index = torch.as_tensor(label)
     odds = torch.where(index >= 0, q[index.clamp(min=0)], 0.0)
-    odds = odds + 0.2 * torch.logit(support.clamp(0.05, 0.95)) + RELIEF * torch.as_tensor(relief)
+    odds = odds + 0.2 * torch.logit(support.clamp(0.05, 0.95)) + RELIEF * torch.as_tensor(relief).sign()
     odds = torch.where(torch.as_tensor(crop.disc), odds, -4.0)
     return torch.nn.functional.avg_pool2d(odds[None, None], 5, 1, 2, count_include_pad=False)[0, 0]
 

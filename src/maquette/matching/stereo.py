@@ -93,7 +93,7 @@ class Confirmed:
 
 def sweep_all(looks: Sequence[Look], config: StereoConfig) -> tuple[list[Depth], list[list[int]]]:
     """Each photo's depth, and the photos that see the sphere from about its direction, the nearest first."""
-    turns = _turns(looks)
+    turns = turns_between(looks)
     order = [[int(n) for n in np.argsort(row) if n != idx] for idx, row in enumerate(turns)]
 
     def swept(idx: int) -> Depth:
@@ -184,7 +184,7 @@ def _peak(
     return Depth(z, np.where(usable, at, -1.0))
 
 
-def _turns(looks: Sequence[Look]) -> Float[np.ndarray, "photo photo"]:
+def turns_between(looks: Sequence[Look]) -> Float[np.ndarray, "photo photo"]:
     """Degrees between the directions that photos see the sphere from."""
     ways = np.stack([look.eye for look in looks])
     ways /= np.linalg.norm(ways, axis=-1, keepdims=True)
