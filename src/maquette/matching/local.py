@@ -173,6 +173,8 @@ def _solve(
         tolerance = max(settings.least_px, settings.tight * size)
         more = guided_matches(keypoints, landmarks, camera, pose, max(3.0, reach * size), settings.guided)
         close = _errors(matches, keypoints, landmarks, camera, pose) < 2 * tolerance
+        if close.sum() < settings.least:
+            return None
         union = _united(matches[close], more)
         pose = _pnp(union, keypoints, landmarks, camera, tolerance)
         if pose is None:

@@ -45,6 +45,8 @@ class SearchSettings:
     """Where no box is given, poses of less confidence are not reported: nothing is there."""
     enough: float = 0.95
     """A pose from local features as sure as this, on which the colours agree, spares the network."""
+    hopeless: float = 0.1
+    """Where no box is given, a place whose first look leaves less confidence is not looked at again."""
     rival: float = 0.5
     """Sightings that score less than this share of the best are not looked at."""
     keypoints: int = 4000
@@ -105,12 +107,17 @@ def find_objects(
 
 
 def find_in_box(
-    photo: UInt8[np.ndarray, "height width 3"], camera: Camera, box: Box, finder: Finder, rng: np.random.Generator
+    photo: UInt8[np.ndarray, "height width 3"],
+    camera: Camera,
+    box: Box,
+    finder: Finder,
+    rng: np.random.Generator,
+    hopeless: float = 0.0,
 ) -> Hypothesis | None:
-    """The best pose in a box, sure or not; None where nothing is found."""
+    """The best pose in a box, sure or not; None where nothing is found. `hopeless`: as for `look_in`."""
     margin = 0.1 * max(box[2] - box[0], box[3] - box[1])
     grown = (box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin)
-    return look_in(photo, camera, box, _local(photo, camera, finder, 1, grown), finder, rng)
+    return look_in(photo, camera, box, _local(photo, camera, finder, 1, grown), finder, rng, hopeless)
 
 
 def search_photo(
@@ -134,7 +141,7 @@ def candidates(
     found: list[tuple[Box, Hypothesis]] = []
     for pose in _local(photo, camera, finder, search.instances, None):
         box = _outline(pose.cam_from_obj, camera, finder)
-        best = look_in(photo, camera, box, [pose], finder, rng) if box is not None else None
+        best = look_in(photo, camera, box, [pose], finder, rng, search.hopeless) if box is not None else None
         if box is not None and best is not None:
             found.append((box, best))
     if finder.estimator is None or _certain(found, camera, finder) >= search.instances:
@@ -147,7 +154,7 @@ def candidates(
         ):
             break
         if not _explained(sighting, found, camera, finder):
-            best = find_in_box(photo, camera, sighting.box, finder, rng)
+            best = find_in_box(photo, camera, sighting.box, finder, rng, search.hopeless)
             found += [(sighting.box, best)] if best is not None else []
     return found
 
@@ -164,8 +171,12 @@ def look_in(
     local: list[LocalPose],
     finder: Finder,
     rng: np.random.Generator,
+    hopeless: float = 0.0,
 ) -> Hypothesis | None:
-    """The best pose that a crop around a box shows, local features' poses among the candidates."""
+    """The best pose that a crop around a box shows, local features' poses among the candidates.
+
+    Where a first look leaves less confidence than `hopeless` there is no second.
+    """
     inliers = support(local, camera, finder.diameter, finder.search.features)
     spread = scatter(local, camera, finder.diameter)
     poses = tuple(pose.cam_from_obj for pose in local)
@@ -176,7 +187,7 @@ def look_in(
         if finder.estimator is None or (alone is not None and _settled(alone, finder)):
             return alone
     best = _best_in(window, photo, camera, given, finder, rng)
-    if best is None or finder.estimator is None:
+    if best is None or finder.estimator is None or best.confidence < hopeless:
         return best
     # A box that was loose, cut or of the visible part only: look again where the pose says the object is.
     outline = _outline(best.cam_from_obj, camera, finder, clipped=False)
