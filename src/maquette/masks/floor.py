@@ -28,8 +28,8 @@ OTHERS = 14
 LEAST_TURN = 4.0
 WINDOW = 3
 LIKE, SHARE = 4.0, 0.8
-MOST = 50.0
-"""The greatest difference; that from a photo that does not show the place."""
+MOST, FAR = 50.0, 1e4
+"""The greatest difference, and a number far from every colour for what a photo does not show."""
 
 
 def floors(
@@ -37,15 +37,13 @@ def floors(
 ) -> list[Bool[np.ndarray, "size size"]]:
     """Where each window sees the plane (n, d), n.x + d = 0 in the unit frame. `looks` are the windows' own."""
     turns = turns_between(looks)
-    colours = [_colours(crop) for crop in crops]
 
     def seen(idx: int) -> Bool[np.ndarray, "size size"]:
         others = [int(n) for n in np.argsort(turns[idx]) if n != idx and turns[idx, n] >= LEAST_TURN][:OTHERS]
         if len(others) < 4:
             return np.zeros(looks[idx].grey.shape, bool)
-        on_plane, *above = (
-            _difference(idx, others, colours, looks, plane_unit, height) for height in (0.0, *HEIGHTS)
-        )
+        own, theirs = _colours(crops[idx]), [(looks[n], _colours(crops[n])) for n in others]
+        on_plane, *above = (_difference(looks[idx], own, theirs, plane_unit, h) for h in (0.0, *HEIGHTS))
         found = (on_plane < LIKE) & (on_plane < SHARE * np.min(above, 0)) & crops[idx].valid
         # Single pixels that agree by chance are not enough.
         return cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
@@ -58,31 +56,28 @@ def _colours(crop: Crop) -> Float[np.ndarray, "size size 3"]:
     """Lab, slightly blurred; far from every colour where the window may not be used."""
     lab = cv2.cvtColor(crop.pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     lab = cv2.GaussianBlur(lab, (0, 0), 1.0)
-    lab[~crop.valid] = 1e4
+    lab[~crop.valid] = FAR
     return lab
 
 
 def _difference(
-    idx: int,
-    others: Sequence[int],
-    colours: Sequence[Float[np.ndarray, "size size 3"]],
-    looks: Sequence[Look],
+    look: Look,
+    own: Float[np.ndarray, "size size 3"],
+    theirs: Sequence[tuple[Look, Float[np.ndarray, "size size 3"]]],
     plane_unit: Float[np.ndarray, "4"],
     height: float,
 ) -> Float[np.ndarray, "size size"]:
-    """D_h of one window."""
-    look, found = looks[idx], []
-    size = look.grey.shape[::-1]
+    """D_h of one window, from its own colours and other windows'."""
     normal = look.cam_from_unit[:3, :3] @ plane_unit[:3]
     # In this camera the plane is normal.x = away.
     away = float(normal @ look.cam_from_unit[:3, 3]) - plane_unit[3] + height
-    for n in others:
-        move = looks[n].cam_from_unit @ inverse(look.cam_from_unit)
+    found = []
+    for other, colours in theirs:
+        move = other.cam_from_unit @ inverse(look.cam_from_unit)
         through = move[:3, :3] + np.outer(move[:3, 3], normal) / away
-        index = looks[n].index_from_slope @ through @ np.linalg.inv(look.index_from_slope)
-        shown = cv2.warpPerspective(
-            colours[n], index, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=(1e4, 1e4, 1e4)
-        )
-        gap = np.minimum(np.abs(shown - colours[idx]).sum(-1), MOST)
+        index = other.index_from_slope @ through @ np.linalg.inv(look.index_from_slope)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        shown = cv2.warpPerspective(colours, index, own.shape[1::-1], flags=flags, borderValue=(FAR, FAR, FAR))
+        gap = np.minimum(np.abs(shown - own).sum(-1), MOST)
         found.append(cv2.blur(gap, (WINDOW, WINDOW)))
-    return np.sort(found, 0)[: max(2, len(others) // 3)].mean(0)
+    return np.sort(found, 0)[: max(2, len(theirs) // 3)].mean(0)
