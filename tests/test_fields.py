@@ -1,5 +1,6 @@
 """The fields' formulas: composition, gradients, losses and sampling against loops and limits."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from maquette.fields.composition import compose_max, density_alpha, neus_alpha, transmittance
+from maquette.fields.composition import bent_alpha, compose_max, density_alpha, neus_alpha, transmittance
 from maquette.fields.consistency import masks_agreement
 from maquette.fields.convex import outline_directions
 from maquette.fields.encoding import contract
@@ -83,6 +84,33 @@ def test_a_sharp_surface_is_opaque_exactly_where_the_ray_enters_it() -> None:
     assert abs(weights.sum().item() - 1) < 1e-3
     leaving = neus_alpha(-sdf, torch.ones_like(sdf), torch.full_like(sdf, 0.01), inv_s=5000.0, anneal=1.0)
     assert leaving[0, 60:].max() < 1e-3
+
+
+@pytest.mark.parametrize("lowest", [-0.02, 0.0, 0.003, 0.05])
+def test_a_bent_distance_is_as_opaque_as_its_lowest_place_however_wide_the_sections(lowest: float) -> None:
+    """A parabola, as beside a silhouette: the ray's opacity is known, and straight sections are far from it."""
+    generator = torch.Generator().manual_seed(0)
+    edges = torch.rand(200, 8, generator=generator).mul(2).sub(1).sort(-1).values
+    edges = torch.cat([torch.full((200, 1), -1.2), edges, torch.full((200, 1), 1.2)], -1)
+    middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    sdf, slope, known = lowest + middles**2, 2 * middles, torch.ones(200, 9, dtype=torch.bool)
+    opacity = 1 - (1 - bent_alpha(sdf, slope, known, middles, edges, 400.0)).prod(-1)
+    expected = torch.full((200,), 1 - 1 / (1 + math.exp(-400.0 * lowest)))
+    torch.testing.assert_close(opacity, expected, atol=2e-3, rtol=0)
+    straight = 1 - (1 - neus_alpha(sdf, slope, edges[:, 1:] - edges[:, :-1], 400.0, 1.0)).prod(-1)
+    if lowest > -0.01:
+        assert (straight - expected).abs().mean() > 0.1
+
+
+def test_where_a_distance_is_straight_or_unknown_nothing_is_bent() -> None:
+    generator = torch.Generator().manual_seed(1)
+    edges = torch.rand(50, 9, generator=generator).sort(-1).values
+    middles, delta = 0.5 * (edges[:, 1:] + edges[:, :-1]), edges[:, 1:] - edges[:, :-1]
+    slope = torch.full_like(middles, -0.7)
+    sdf, known = 0.3 + slope * middles, torch.rand(50, 8, generator=generator) < 0.7
+    found = bent_alpha(sdf * known, slope * known, known, middles, edges, 30.0)
+    torch.testing.assert_close(found, neus_alpha(sdf, slope, delta, 30.0, 1.0) * known, atol=1e-4, rtol=1e-3)
+    assert (found[~known] == 0).all()
 
 
 def test_opacity_of_two_sections_is_that_of_their_sum() -> None:

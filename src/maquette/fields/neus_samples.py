@@ -24,7 +24,7 @@ class NeusSamples(nn.Module):
         self.shapes = shapes
         self.grids = CoarseGrids(sphere)
         self.next_slice = 0
-        self.sky = False
+        self.sky, self.bent = False, False
 
     def refresh(self, field: DecomposedField, everything: bool = False) -> None:
         """Nothing is cached while training, unless `everything` is asked for: then it is for rendering."""

@@ -71,10 +71,12 @@ def bin_edges(rays: Rays) -> tuple[Float[Tensor, "ray edge"], Bool[Tensor, "ray"
 class Sampler(Protocol):
     """Where along a ray the networks are asked, and a cheap density for what asks after the training.
 
-    `sky`: light that passes the last section comes from there. `next_slice` is its state beside its tensors.
+    `sky`: light that passes the last section comes from there. `bent`: sections are wide, and a distance is not
+    straight in them. `next_slice` is its state beside its tensors.
     """
 
     sky: bool
+    bent: bool
     next_slice: int
 
     def draws(self, sections: int) -> int:
@@ -113,7 +115,7 @@ class CoarseGrids(nn.Module):
 
     def __init__(self, sphere: float, side: int = 64, side_beyond: int = 80) -> None:
         super().__init__()
-        self.next_slice, self.sky = 0, True
+        self.next_slice, self.sky, self.bent = 0, True, True
         axis = torch.linspace(-1, 1, side)
         self.register_buffer("sdf", _points(axis).norm(dim=-1).reshape(side, side, side) - sphere)
         self.register_buffer("density", torch.full((side_beyond,) * 3, 0.3))

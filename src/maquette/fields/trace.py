@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maquette.fields.composition import (
     Composite,
+    bent_alpha,
     compose_max,
     compose_sum,
     compose_where,
@@ -130,10 +131,16 @@ def trace(
         return _traced_by_head(field.head, field, rays, points, inside, alpha_b, colour_b, middles)
     p, d = points[inside], directions[inside]
     sdf, gradients, features = field.foreground.geometry(p)
-    alpha = neus_alpha(sdf, (gradients * d).sum(-1), delta[inside], inv_s, anneal)
+    slope = (gradients * d).sum(-1)
     colour = field.foreground.colour(p, gradients, d, features)
-    alpha_f = alpha.new_zeros(shape).masked_scatter(inside, alpha)
-    colour_f = colour.new_zeros(*shape, 3).masked_scatter(inside[..., None], colour)
+    none = sdf.new_zeros(shape)
+    if grids.bent and anneal >= 1:
+        along = none.masked_scatter(inside, sdf), none.masked_scatter(inside, slope)
+        alpha_f = bent_alpha(*along, inside, middles, edges, inv_s)
+    else:
+        alpha = neus_alpha(sdf, slope, delta[inside], inv_s, anneal)
+        alpha_f = none.masked_scatter(inside, alpha)
+    colour_f = none.new_zeros(*shape, 3).masked_scatter(inside[..., None], colour)
     if field.composition == "split":
         alpha_b = alpha_b * ~within
     traced = Traced(alpha_f, colour_f, alpha_b, colour_b, gradients, middles, rays, field.composition)
