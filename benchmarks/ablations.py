@@ -102,11 +102,8 @@ def variants(kind: KindName, weights: str | None = None) -> dict[str, Variant]:
         rows[name] = Variant(what, preset(kind, name), paper)
     if weights is not None:
         teacher = TeacherConfig("squeezenet", weights)
-        rows["dff-network"] = Variant(
-            "DFF with an ImageNet network's features",
-            replace(preset(kind, "dff"), teacher=teacher),
-            "0.812 to 0.862",
-        )
+        config = replace(preset(kind, "dff"), teacher=teacher)
+        rows["dff-network"] = replace(rows["dff"], what="DFF with an ImageNet network's features", config=config)
     given = MasksConfig(source="given")
     rows["given"] = Variant("ours with given masks", ours, "-", given)
     rows["neus-given"] = Variant(

@@ -94,7 +94,7 @@ def test_a_bent_distance_is_as_opaque_as_its_lowest_place_however_wide_the_secti
     edges = torch.cat([torch.full((200, 1), -1.2), edges, torch.full((200, 1), 1.2)], -1)
     middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
     sdf, slope, known = lowest + middles**2, 2 * middles, torch.ones(200, 9, dtype=torch.bool)
-    opacity = 1 - (1 - bent_alpha(sdf, slope, known, middles, edges, 400.0)).prod(-1)
+    opacity = 1 - (1 - bent_alpha(sdf, slope, known, edges, 400.0)).prod(-1)
     expected = torch.full((200,), 1 - 1 / (1 + math.exp(-400.0 * lowest)))
     torch.testing.assert_close(opacity, expected, atol=2e-3, rtol=0)
     straight = 1 - (1 - neus_alpha(sdf, slope, edges[:, 1:] - edges[:, :-1], 400.0, 1.0)).prod(-1)
@@ -108,7 +108,7 @@ def test_where_a_distance_is_straight_or_unknown_nothing_is_bent() -> None:
     middles, delta = 0.5 * (edges[:, 1:] + edges[:, :-1]), edges[:, 1:] - edges[:, :-1]
     slope = torch.full_like(middles, -0.7)
     sdf, known = 0.3 + slope * middles, torch.rand(50, 8, generator=generator) < 0.7
-    found = bent_alpha(sdf * known, slope * known, known, middles, edges, 30.0)
+    found = bent_alpha(sdf * known, slope * known, known, edges, 30.0)
     torch.testing.assert_close(found, neus_alpha(sdf, slope, delta, 30.0, 1.0) * known, atol=1e-4, rtol=1e-3)
     assert (found[~known] == 0).all()
 

@@ -35,26 +35,31 @@ def neus_alpha(
     `anneal` (0 to 1) turns the early soft slope into the true one. Source: NeuS Eq. 13, renderer's discrete form.
     """
     soft = -((1 - anneal) * torch.relu(-0.5 * slope + 0.5) + anneal * torch.relu(-slope))
-    before = torch.sigmoid(inv_s * (sdf - soft * delta * 0.5))
-    after = torch.sigmoid(inv_s * (sdf + soft * delta * 0.5))
-    return ((before - after + 1e-5) / (before + 1e-5)).clamp(0, 1)
+    return _crossed(sdf - soft * delta * 0.5, sdf + soft * delta * 0.5, inv_s)
+
+
+def _crossed(
+    before: Float[Tensor, "*batch"], after: Float[Tensor, "*batch"], inv_s: float | Tensor
+) -> Float[Tensor, "*batch"]:
+    """Opacity of a way on which the distance falls from one value to another."""
+    first, last = torch.sigmoid(inv_s * before), torch.sigmoid(inv_s * after)
+    return ((first - last + 1e-5) / (first + 1e-5)).clamp(0, 1)
 
 
 def bent_alpha(
     sdf: Float[Tensor, "ray sample"],
     slope: Float[Tensor, "ray sample"],
     known: Bool[Tensor, "ray sample"],
-    middles: Float[Tensor, "ray sample"],
     edges: Float[Tensor, "ray edge"],
     inv_s: float | Tensor,
 ) -> Float[Tensor, "ray sample"]:
-    """Opacity of sections in which the distance is not straight; 0 where it is not `known`.
+    """Opacity of sections in which the distance is not straight, told at their middles; 0 where it is not `known`.
 
     Extended straight from its middle, a wide section beside a silhouette enters an object that its ray passes by.
     So a distance between two middles is that of the cubic through both (values and slopes, Hermite), and a section
     is as opaque as the lowest place of the parabola through its ends and its middle says. Not as in NeuS.
     """
-    half = 0.5 * (edges[:, 1:] - edges[:, :-1])
+    half, middles = 0.5 * (edges[:, 1:] - edges[:, :-1]), 0.5 * (edges[:, 1:] + edges[:, :-1])
     before, after = sdf - slope * half, sdf + slope * half
     apart = (middles[:, 1:] - middles[:, :-1]).clamp(min=1e-9)
     u = (edges[:, 1:-1] - middles[:, :-1]) / apart
@@ -67,8 +72,24 @@ def bent_alpha(
     bend, rise = 2 * (before + after) - 4 * sdf, after - before
     at = (-0.5 * rise / bend.clamp(min=1e-9)).clamp(-0.5, 0.5)
     lowest = torch.minimum(after, torch.where(bend > 0, sdf + (rise + bend * at) * at, after))
-    first, last = torch.sigmoid(inv_s * before), torch.sigmoid(inv_s * lowest)
-    return ((first - last + 1e-5) / (first + 1e-5)).clamp(0, 1) * known
+    return _crossed(before, lowest, inv_s) * known
+
+
+def section_alpha(
+    sdf: Float[Tensor, "known"],
+    slope: Float[Tensor, "known"],
+    known: Bool[Tensor, "ray sample"],
+    edges: Float[Tensor, "ray edge"],
+    inv_s: float | Tensor,
+    anneal: float,
+    bent: bool,
+) -> Float[Tensor, "ray sample"]:
+    """Opacity of the sections whose distance is `known`, 0 elsewhere; `bent` once the slope is the true one."""
+    none = sdf.new_zeros(known.shape)
+    if bent and anneal >= 1:
+        return bent_alpha(none.masked_scatter(known, sdf), none.masked_scatter(known, slope), known, edges, inv_s)
+    delta = (edges[:, 1:] - edges[:, :-1])[known]
+    return none.masked_scatter(known, neus_alpha(sdf, slope, delta, inv_s, anneal))
 
 
 def density_alpha(density: Float[Tensor, "*batch"], delta: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:

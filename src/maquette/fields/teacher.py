@@ -57,19 +57,24 @@ def feature_images(
     where = device_named(device, "--fields.device")
     extract = load_extractor(request.features, request.weights, None, where, "--fields.teacher")
     some = np.linspace(0, len(photos) - 1, min(len(photos), MOST)).round().astype(int)
-    mean, directions = standard_form([extract(photos[idx]).descriptors for idx in some], request.channels)
-    return [_image(extract(photo), photo.shape[:2], mean, directions) for photo in photos]
+    known = {int(idx): extract(photos[idx]) for idx in some}
+    mean, directions = standard_form([dense.descriptors for dense in known.values()], request.channels)
+    return [
+        _image(known[idx] if idx in known else extract(photo), len(photo), photo.shape[1], mean, directions)
+        for idx, photo in enumerate(photos)
+    ]
 
 
 def _image(
     dense: Dense,
-    shape: tuple[int, ...],
+    height: int,
+    width: int,
     mean: Float[np.ndarray, "feature"],
     directions: Float[np.ndarray, "feature channel"],
 ) -> FeatureImage:
     cells = ((dense.descriptors - mean) @ directions).astype(np.float32)
-    rows, columns = (nearest_cells(pixels, count, dense) for pixels, count in zip(shape, cells.shape, strict=False))
-    return FeatureImage(cells, rows, columns)
+    rows, columns = cells.shape[:2]
+    return FeatureImage(cells, nearest_cells(height, rows, dense), nearest_cells(width, columns, dense))
 
 
 def standard_form(

@@ -1,7 +1,8 @@
 """Rays through both fields: the one place where samples meet networks, for training and for rendering."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +11,11 @@ from torch import Tensor
 
 from maquette.fields.composition import (
     Composite,
-    bent_alpha,
     compose_max,
     compose_sum,
     compose_where,
     density_alpha,
-    neus_alpha,
+    section_alpha,
     transmittance,
 )
 from maquette.fields.heads import Head
@@ -131,25 +131,17 @@ def trace(
         return _traced_by_head(field.head, field, rays, points, inside, alpha_b, colour_b, middles)
     p, d = points[inside], directions[inside]
     sdf, gradients, features = field.foreground.geometry(p)
-    slope = (gradients * d).sum(-1)
+    opacity = partial(section_alpha, edges=edges, inv_s=inv_s, anneal=anneal, bent=grids.bent)
+    alpha_f = opacity(sdf, (gradients * d).sum(-1), inside)
     colour = field.foreground.colour(p, gradients, d, features)
-    none = sdf.new_zeros(shape)
-    if grids.bent and anneal >= 1:
-        along = none.masked_scatter(inside, sdf), none.masked_scatter(inside, slope)
-        alpha_f = bent_alpha(*along, inside, middles, edges, inv_s)
-    else:
-        alpha = neus_alpha(sdf, slope, delta[inside], inv_s, anneal)
-        alpha_f = none.masked_scatter(inside, alpha)
-    colour_f = none.new_zeros(*shape, 3).masked_scatter(inside[..., None], colour)
+    colour_f = colour.new_zeros(*shape, 3).masked_scatter(inside[..., None], colour)
     if field.composition == "split":
         alpha_b = alpha_b * ~within
     traced = Traced(alpha_f, colour_f, alpha_b, colour_b, gradients, middles, rays, field.composition)
     if field.surroundings is None:
         return traced
     distance = sdf.new_full(shape, torch.inf).masked_scatter(inside, sdf)
-    return _with_surroundings(
-        traced, field.surroundings, distance, points, directions, delta, within, inv_s, anneal
-    )
+    return _with_surroundings(traced, field.surroundings, distance, points, directions, within, opacity)
 
 
 def _with_surroundings(
@@ -158,26 +150,25 @@ def _with_surroundings(
     distance: Float[Tensor, "ray sample"],
     points: Float[Tensor, "ray sample 3"],
     directions: Float[Tensor, "ray sample 3"],
-    delta: Float[Tensor, "ray sample"],
     within: Bool[Tensor, "ray sample"],
-    inv_s: float | Tensor,
-    anneal: float,
+    opacity: Callable[[Tensor, Tensor, Tensor], Float[Tensor, "ray sample"]],
 ) -> Traced:
-    """Within the sphere a second distance stands for the background; `distance` is the foreground's.
+    """Within the sphere a second distance stands for the background; `distance` is the foreground's, and `opacity`
+    that of sections by distance, slope and where both are known.
 
     Source: ObjectSDF++. Deviates: a section counts for its nearer distance alone; the published opacity adds the
     other's and can exceed one.
     """
     p, d = points[within], directions[within]
     sdf, gradients, features = surroundings.geometry(p)
-    alpha = neus_alpha(sdf, (gradients * d).sum(-1), delta[within], inv_s, anneal)
+    alpha = opacity(sdf, (gradients * d).sum(-1), within)
     other = torch.full_like(distance, torch.inf).masked_scatter(within, sdf)
     own = distance[within]
     both = torch.isfinite(own)
     smaller = torch.minimum(own, sdf)[both].detach()
     return replace(
         traced,
-        alpha_b=traced.alpha_b.masked_scatter(within, alpha),
+        alpha_b=torch.where(within, alpha, traced.alpha_b),
         colour_b=traced.colour_b.masked_scatter(within[..., None], surroundings.colour(p, gradients, d, features)),
         gradients=torch.cat([traced.gradients, gradients]),
         nearer=(distance <= other) & torch.isfinite(distance),

@@ -18,9 +18,8 @@ import torch
 from jaxtyping import Bool, Float
 
 from maquette.data.progress import track
-from maquette.geometry.transforms import inverse
 from maquette.masks.crops import Crop
-from maquette.matching.stereo import Look, turns_between
+from maquette.matching.stereo import Look, aside, index_through_plane, turns_between
 
 HEIGHTS = (0.1, 0.17, 0.25, 0.35, 0.5, 0.7)
 OTHERS = 14
@@ -39,7 +38,7 @@ def floors(
     turns = turns_between(looks)
 
     def seen(idx: int) -> Bool[np.ndarray, "size size"]:
-        others = [int(n) for n in np.argsort(turns[idx]) if n != idx and turns[idx, n] >= LEAST_TURN][:OTHERS]
+        others = aside(turns, idx, LEAST_TURN, OTHERS)
         if len(others) < 4:
             return np.zeros(looks[idx].grey.shape, bool)
         own, theirs = _colours(crops[idx]), [(looks[n], _colours(crops[n])) for n in others]
@@ -73,9 +72,7 @@ def _difference(
     away = float(normal @ look.cam_from_unit[:3, 3]) - plane_unit[3] + height
     found = []
     for other, colours in theirs:
-        move = other.cam_from_unit @ inverse(look.cam_from_unit)
-        through = move[:3, :3] + np.outer(move[:3, 3], normal) / away
-        index = other.index_from_slope @ through @ np.linalg.inv(look.index_from_slope)
+        index = index_through_plane(look, other, normal / away)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         shown = cv2.warpPerspective(colours, index, own.shape[1::-1], flags=flags, borderValue=(FAR, FAR, FAR))
         gap = np.minimum(np.abs(shown - own).sum(-1), MOST)

@@ -97,8 +97,8 @@ def sweep_all(looks: Sequence[Look], config: StereoConfig) -> tuple[list[Depth],
     order = [[int(n) for n in np.argsort(row) if n != idx] for idx, row in enumerate(turns)]
 
     def swept(idx: int) -> Depth:
-        aside = [n for n in order[idx] if turns[idx, n] >= config.least_turn][: config.neighbours]
-        return sweep(looks[idx], [looks[n] for n in aside], config)
+        others = aside(turns, idx, config.least_turn, config.neighbours)
+        return sweep(looks[idx], [looks[n] for n in others], config)
 
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
         depths = list(track(pool.map(swept, range(len(looks))), "depths", len(looks)))
@@ -112,24 +112,25 @@ def sweep(look: Look, others: Sequence[Look], config: StereoConfig) -> Depth:
     middle = look.cam_from_unit[2, 3]
     over_z = np.linspace(1 / max(middle - 1, 0.05), 1 / (middle + 1), config.planes)
     compare = Comparison(look.grey, config.window)
-    slope_from_index = np.linalg.inv(look.index_from_slope)
-    moves = [other.cam_from_unit @ inverse(look.cam_from_unit) for other in others]
     for k in range(config.planes if len(others) > 1 else 0):
         best, second = scores[k], np.full(shape, -1.0, np.float32)
-        for other, move in zip(others, moves, strict=True):
-            # The homography of the plane z = 1 / over_z: R + t n^T / d, n = (0, 0, 1).
-            through = move[:3, :3] + np.outer(move[:3, 3], [0, 0, over_z[k]])
-            shown = cv2.warpPerspective(
-                other.grey,
-                other.index_from_slope @ through @ slope_from_index,
-                shape[::-1],
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            )
+        for other in others:
+            index = index_through_plane(look, other, np.array([0, 0, over_z[k]]))
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            shown = cv2.warpPerspective(other.grey, index, shape[::-1], flags=flags)
             found = compare.with_shown(shown)
             np.maximum(second, np.minimum(best, found), out=second)
             np.maximum(best, found, out=best)
         scores[k] = 0.5 * (best + second)
     return _peak(scores, over_z, look.usable)
+
+
+def index_through_plane(look: Look, other: Look, plane: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """The homography by which the plane n.x = d of a photo's camera takes its pixel indices to another photo's: of
+    R + t n^T / d, where `plane` is n / d."""
+    move = other.cam_from_unit @ inverse(look.cam_from_unit)
+    through = move[:3, :3] + np.outer(move[:3, 3], plane)
+    return other.index_from_slope @ through @ np.linalg.inv(look.index_from_slope)
 
 
 def confirm(
@@ -182,6 +183,11 @@ def _peak(
     between = np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
     z = 1 / (over_z[0] + (best + between) * (over_z[1] - over_z[0]))
     return Depth(z, np.where(usable, at, -1.0))
+
+
+def aside(turns: Float[np.ndarray, "photo photo"], idx: int, least: float, most: int) -> list[int]:
+    """The photos nearest to one by direction (`turns_between`), of those at least `least` degrees aside."""
+    return [int(n) for n in np.argsort(turns[idx]) if n != idx and turns[idx, n] >= least][:most]
 
 
 def turns_between(looks: Sequence[Look]) -> Float[np.ndarray, "photo photo"]:
