@@ -110,6 +110,8 @@ def test_views_of_points_counts_the_photos_by_a_loop() -> None:
         normal = np.sign(point[side]) * np.eye(3)[side]
         by_hand = sum(normal @ (inverse(cam_from_mesh)[:3, 3] - point) > 0 for _, cam_from_mesh in _ring())
         assert count == by_hand
+    enough = views_of_points(mesh, points, _ring(), enough=2)
+    np.testing.assert_array_equal(enough, np.minimum(seen, 2))
 
 
 def test_chamfer_and_fscore_of_nothing_are_the_worst() -> None:

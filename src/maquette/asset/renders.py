@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from maquette.asset.photos import Masks
-from maquette.data.images import as_bytes, write_image
+from maquette.data.images import PNG_LEVEL, as_bytes, write_image
 from maquette.data.progress import track
 from maquette.data.records import Asset, Capture, View
 from maquette.fields.rays import camera_rays_unit, training_camera, unit_from_cam
@@ -118,7 +118,7 @@ def depth_step(metric: bool) -> float:
 def write_depth(path: Path, depth: Float[np.ndarray, "height width"], metric: bool) -> None:
     """A 16-bit PNG of z in the camera, 0 where nothing is; farther than it can hold is its largest value."""
     steps = np.round(depth / depth_step(metric)).clip(0, 65535).astype(np.uint16)
-    Image.fromarray(steps).save(path)
+    Image.fromarray(steps).save(path, compress_level=PNG_LEVEL)
 
 
 def normals_as_colours(normals: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:

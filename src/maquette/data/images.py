@@ -14,6 +14,8 @@ from maquette.data.errors import InputError
 T = TypeVar("T")
 NO_LABEL = 255
 """What a label map holds where a pixel has no label."""
+PNG_LEVEL = 2
+"""Of zlib's: a quarter of its default's time for a twelfth more bytes."""
 UNMEASURED = 65535
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -89,7 +91,7 @@ def write_depth(path: Path, depth: Float[np.ndarray, "height width"], metres: fl
     if not (np.isfinite(units).all() and units.min() >= 0 and units.max() < UNMEASURED):
         raise ValueError(f"depths must be from 0 to {UNMEASURED * metres:g} m in units of {metres:g} m")
     beside = path.with_name(f".{path.stem}.partial{path.suffix}")
-    Image.fromarray(units.astype(np.uint16)).save(beside)
+    Image.fromarray(units.astype(np.uint16)).save(beside, compress_level=PNG_LEVEL)
     os.replace(beside, path)
 
 
@@ -105,7 +107,7 @@ def write_image(path: Path, pixels: Shaped[np.ndarray, "height width *channel"],
     if pixels.dtype != np.uint8:
         raise ValueError(f"write_image takes uint8 or bool pixels, got {pixels.dtype}")
     beside = path.with_name(f".{path.stem}.partial{path.suffix}")
-    Image.fromarray(pixels).save(beside, quality=quality)
+    Image.fromarray(pixels).save(beside, quality=quality, compress_level=PNG_LEVEL)
     os.replace(beside, path)
 
 

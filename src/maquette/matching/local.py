@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
 from maquette.geometry.camera import Camera
-from maquette.geometry.transforms import Matrix4, apply, rigid
+from maquette.geometry.transforms import Matrix4, apply, rigid, rotation_angle
 from maquette.matching.hypotheses import Rotations, Translations
 from maquette.matching.keypoints import Keypoints, unit_descriptors
 from maquette.matching.landmarks import Landmarks, Matches, match_landmarks, single_match_poses
@@ -148,10 +148,24 @@ def _best_pose(
     for index in np.argsort(-agreement, kind="stable")[: settings.tries]:
         if agreement[index] < 0.5 * settings.least or (best is not None and agreement[index] < 0.6 * best.inliers):
             break
-        pose = _solve(rigid(rotations[index], translations[index]), matches, keypoints, landmarks, camera, settings)
+        start = rigid(rotations[index], translations[index])
+        if best is not None and _leads_to(start, best, landmarks.diameter, settings):
+            continue
+        pose = _solve(start, matches, keypoints, landmarks, camera, settings)
         if pose is not None and (best is None or pose.inliers > best.inliers):
             best = pose
     return best
+
+
+def _leads_to(start: Matrix4, found: LocalPose, diameter: float, settings: LocalSettings) -> bool:
+    """Whether a hypothesis is so near a well carried pose that solving it would end there: within 20 degrees, a
+    quarter of the object beside it and of the distance before or behind it."""
+    if found.inliers < 3 * settings.least:
+        return False
+    pose = found.cam_from_obj
+    aside = start[:2, 3] / start[2, 3] - pose[:2, 3] / pose[2, 3]
+    near = np.hypot(*aside) * pose[2, 3] < 0.25 * diameter and abs(start[2, 3] / pose[2, 3] - 1) < 0.25
+    return bool(near and rotation_angle(start[:3, :3].T @ pose[:3, :3]) < np.radians(20))
 
 
 def _solve(

@@ -41,17 +41,19 @@ def views_of_points(
     mesh: Mesh,
     points: Float[Tensor, "point 3"],
     cameras: list[tuple[Camera, Matrix4]],
+    enough: int | None = None,
 ) -> Int[np.ndarray, "point"]:
     """In how many photos each surface point is seen: inside the frame and not behind the mesh itself.
 
-    `cameras` are (camera, cam_from_mesh). What else stands in the way is not known here.
+    `cameras` are (camera, cam_from_mesh). What else stands in the way is not known here. A point that `enough` of
+    them see is not looked for in the others.
     """
     caster = RayCaster(mesh.vertices, mesh.faces)
     seen = np.zeros(len(points), np.int64)
     for camera, cam_from_mesh in cameras:
         pixels = camera.project(apply(cam_from_mesh, points.double().numpy()))
         inside = ((pixels >= 0) & (pixels <= [camera.width, camera.height])).all(-1)  # NaN is not inside
-        chosen = np.nonzero(inside)[0]
+        chosen = np.flatnonzero(inside if enough is None else inside & (seen < enough))
         eye = torch.as_tensor(inverse(cam_from_mesh)[:3, 3]).float()
         hits = caster.cast(eye.expand(len(chosen), 3), points[chosen] - eye)
         seen[chosen[(hits.distance > 1 - 1e-3).numpy()]] += 1
@@ -71,8 +73,8 @@ def compare_surfaces(
     on_truth = ClosestPoints(truth.vertices, truth.faces).nearest(here[0])
     on_predicted = ClosestPoints(predicted.vertices, predicted.faces).nearest(there[0])
     to_truth, to_predicted = (n.distance.double().numpy() / diameter for n in (on_truth, on_predicted))
-    here_seen = views_of_points(predicted, here[0], cameras) >= 2
-    there_seen = views_of_points(truth, there[0], cameras) >= 2
+    here_seen = views_of_points(predicted, here[0], cameras, enough=2) >= 2
+    there_seen = views_of_points(truth, there[0], cameras, enough=2) >= 2
     normals = predicted.face_normals, truth.face_normals
     agree_here = agreement(normals[0][here[1]], normals[1][on_truth.face_idx.long()])
     agree_there = agreement(normals[1][there[1]], normals[0][on_predicted.face_idx.long()])
