@@ -9,6 +9,7 @@ Not in DORec, which keeps its coarse masks to the end.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from maquette.data.progress import say
 from maquette.fields.consistency import level_surface, masks_agreement
 from maquette.fields.rays import TrainingPhoto, camera_rays_unit
 from maquette.fields.render import FieldRenderer
+from maquette.kernels.launch import in_parallel
 from maquette.render.mesh import MeshRenderer
 
 BAND = (4, 32)
@@ -43,13 +45,10 @@ def sharpened_masks(
     if not all(name.exists() for name in names):
         surface = _surface(renderer)
         folder.mkdir(parents=True, exist_ok=True)
-        shown = [photo.mask if surface is None else _shown(renderer, surface, photo) for photo in photos]
         masks = [photo.mask for photo in photos]
+        shown = masks if surface is None else in_parallel(partial(_shown, renderer, surface, one) for one in photos)
         band = band_for(masks, shown)
-        cut = [
-            cut_in_band(photo.colour, silhouette, band) if silhouette.any() else photo.mask
-            for photo, silhouette in zip(photos, shown, strict=True)
-        ]
+        cut = in_parallel(partial(_cut, *one, band) for one in zip(photos, shown, strict=True))
         before, after = masks_agreement(photos, masks), masks_agreement(photos, cut)
         worse = after < before - LOSS
         if worse:
@@ -57,6 +56,10 @@ def sharpened_masks(
         for name, mask in zip(names, masks if worse else cut, strict=True):
             write_image(name, mask)
     return [read_mask(name) for name in names]
+
+
+def _cut(photo: TrainingPhoto, silhouette: Bool[np.ndarray, "_ _"], band: int) -> Bool[np.ndarray, "_ _"]:
+    return cut_in_band(photo.colour, silhouette, band) if silhouette.any() else photo.mask
 
 
 def cut_in_band(

@@ -48,6 +48,8 @@ from maquette.fields.solid import SIDE, fit, grid_points, solid
 from maquette.fields.trace import Sharpness, Traced
 
 CHECKPOINT_EVERY = 250
+REFRESH_EVERY = 2
+"""Steps from one slice of the cached grids to the next: they say where to ask, and the surface moves slowly."""
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 
@@ -111,7 +113,8 @@ def train(
         field.background.open_levels(request.first_levels, progress)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * kind.rate(progress, request.final_rate)
-        grids.refresh(field, everything=step % 500 == 0 or step in sharpenings)
+        if (everything := step % 500 == 0 or step in sharpenings) or step % REFRESH_EVERY == 0:
+            grids.refresh(field, everything)
         if step in sharpenings:
             bank.use_masks(sharpened(sharpenings.index(step)))
         batch = bank.draw(rng, request.rays, request.photos, request.on_object).to(device)

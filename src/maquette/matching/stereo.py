@@ -112,16 +112,19 @@ def sweep(look: Look, others: Sequence[Look], config: StereoConfig) -> Depth:
     middle = look.cam_from_unit[2, 3]
     over_z = np.linspace(1 / max(middle - 1, 0.05), 1 / (middle + 1), config.planes)
     compare = Comparison(look.grey, config.window)
+    shown, second, lesser = (np.empty(shape, np.float32) for _ in range(3))
     for k in range(config.planes if len(others) > 1 else 0):
-        best, second = scores[k], np.full(shape, -1.0, np.float32)
+        best = scores[k]
+        second.fill(-1.0)
         for other in others:
             index = index_through_plane(look, other, np.array([0, 0, over_z[k]]))
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            shown = cv2.warpPerspective(other.grey, index, shape[::-1], flags=flags)
+            cv2.warpPerspective(other.grey, index, shape[::-1], dst=shown, flags=flags)
             found = compare.with_shown(shown)
-            np.maximum(second, np.minimum(best, found), out=second)
+            np.maximum(second, np.minimum(best, found, out=lesser), out=second)
             np.maximum(best, found, out=best)
-        scores[k] = 0.5 * (best + second)
+        best += second
+        best *= 0.5
     return _peak(scores, over_z, look.usable)
 
 
@@ -161,13 +164,22 @@ class Comparison:
         self._mean = cv2.boxFilter(grey, -1, self._size)
         variance = np.maximum(cv2.boxFilter(grey * grey, -1, self._size) - self._mean**2, 0)
         self._over_deviation = 1 / np.sqrt(variance + noise)
+        self._buffers = [np.empty_like(grey) for _ in range(4)]
 
     def with_shown(self, shown: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-        """Of each window of the photo with the same window of another picture."""
-        mean = cv2.boxFilter(shown, -1, self._size)
-        variance = np.maximum(cv2.boxFilter(shown * shown, -1, self._size) - mean * mean, 0)
-        together = cv2.boxFilter(self._grey * shown, -1, self._size) - self._mean * mean
-        return together * self._over_deviation / np.sqrt(variance + self._noise)
+        """Of each window of the photo with the same window of another picture. What it returns is overwritten by the
+        next call: making new arrays would take longer than the arithmetic."""
+        mean, variance, together, product = self._buffers
+        cv2.boxFilter(shown, -1, self._size, dst=mean)
+        cv2.boxFilter(np.multiply(shown, shown, out=product), -1, self._size, dst=variance)
+        cv2.boxFilter(np.multiply(self._grey, shown, out=product), -1, self._size, dst=together)
+        variance -= np.multiply(mean, mean, out=product)
+        np.maximum(variance, 0, out=variance)
+        variance += self._noise
+        together -= np.multiply(self._mean, mean, out=product)
+        together *= self._over_deviation
+        together /= np.sqrt(variance, out=variance)
+        return together
 
 
 def _peak(
