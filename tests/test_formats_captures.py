@@ -14,7 +14,7 @@ from maquette.cameras.sources import find_source
 from maquette.data.errors import FormatError, InputError
 from maquette.data.formats import colmap, foundationpose, llff, nerfpp, nerfstudio, neus
 from maquette.data.formats.geometry import flat_name
-from maquette.data.formats.given import DepthFile, MaskFile, read_depth, read_given_mask
+from maquette.data.formats.given import DepthFile, MaskFile, ReferenceView, read_depth, read_given_mask
 from maquette.data.formats.readers import find_format, read_capture
 from maquette.data.formats.splits import split
 from maquette.data.images import write_image
@@ -131,7 +131,7 @@ def test_llff_cameras_look_along_minus_the_third_column(tmp_path):
 def test_foundationpose_survives_a_round_trip_and_cam_in_ob_is_the_camera_s_pose(tmp_path):
     place = tmp_path / "ob_0000001"
     capture = ring(place / "rgb")
-    views = [foundationpose.ReferenceView(Path(p.name).stem, p.lens, p.cam_from_world) for p in capture.photos]
+    views = [ReferenceView(Path(p.name).stem, p.lens, p.cam_from_world) for p in capture.photos]
     foundationpose.write(place, views)
     assert np.loadtxt(place / "K.txt")[0, 2] == LENS.value("cx") - 0.5
     written = np.loadtxt(place / "cam_in_ob" / "000002.txt")

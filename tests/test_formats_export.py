@@ -4,17 +4,19 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
 from maquette.app.main import run_command
 from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats import bop_models, bop_scene, bop_targets, llff
-from maquette.data.formats.given import GivenCapture, read_given_mask
+from maquette.data.formats.given import GivenCapture, read_depth, read_given_mask
 from maquette.data.formats.readers import find_format, read_capture
-from maquette.data.images import read_mask
+from maquette.data.images import read_mask, read_photo
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import apply, inverse, scale_of
+from maquette.kernels.closest import ClosestPoints
 from maquette.recipes.export import EXPORT_FORMATS, ExportConfig, centred, export
 from toys import make_toy
 
@@ -103,6 +105,48 @@ def test_foundationpose_s_views_show_the_mesh_where_its_mask_is(toy, tmp_path):
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
         np.testing.assert_allclose([*pixels.min(0), *pixels.max(0)], box, atol=1.5)
+
+
+@pytest.mark.parametrize("form", ["tum", "frames"])
+def test_rgbd_folders_hold_the_depth_of_the_mesh_in_metres(toy, tmp_path, form):
+    export(toy.workspace, tmp_path / "out", ExportConfig(form, diameter=0.3))
+    export(toy.workspace, tmp_path / "fp", ExportConfig("foundationpose", diameter=0.3))
+    assert find_format(tmp_path / "out") == form
+    read, mesh = read_capture(tmp_path / "out"), trimesh.load(tmp_path / "fp/ob_0000001/model/model.obj")
+    surface = ClosestPoints(torch.as_tensor(mesh.vertices).float(), torch.as_tensor(mesh.faces).int())
+    assert read.metric and len(read.posed) == len(load_capture(toy.workspace).learnt)
+    for photo in read.posed:
+        depth = read_depth(photo.depth)
+        rows, columns = np.nonzero(depth)
+        slopes = photo.lens.slopes(np.stack([columns, rows], -1) + 0.5)
+        cam = np.concatenate([slopes, np.ones((len(slopes), 1))], -1) * depth[rows, columns, None]
+        obj = apply(inverse(photo.cam_from_world), cam)
+        assert len(obj) > 100
+        assert surface.nearest(torch.as_tensor(obj).float()).distance.max() < 1e-3
+
+
+def test_onepose_s_crops_show_what_the_photos_show_there(toy, tmp_path):
+    capture = load_capture(toy.workspace)
+    export(toy.workspace, tmp_path / "out", ExportConfig("onepose", diameter=0.3))
+    place = tmp_path / "out" / "object-1"
+    assert find_format(place) == "onepose"
+    read = read_capture(place)
+    assert read.metric and len(read.posed) == len(capture.learnt)
+    corners = np.loadtxt(tmp_path / "out" / "box3d_corners.txt")
+    assert read.sphere is not None and read.sphere.radius == pytest.approx(np.linalg.norm(np.ptp(corners, 0)) / 2)
+    for view, photo in zip(capture.learnt, read.posed, strict=True):
+        there = apply(photo.cam_from_world, corners)
+        in_crop = photo.lens.pixels(there[:, :2] / there[:, 2:])
+        side = np.ptp(in_crop, 0)
+        assert side.max() == pytest.approx(512, abs=512 * 3 / view.camera.width * 4) and in_crop.min() > -1e-6
+        in_photo = view.camera.project(there)
+        crop, whole = read_photo(photo.path), read_photo(toy.workspace.photo(view.name))
+        zoom = np.ptp(in_photo[:, 0]) / side[0]
+        grid = np.stack(np.meshgrid(np.arange(64, 512, 64), np.arange(64, 512, 64)), -1).reshape(-1, 2)
+        x, y = np.floor(in_photo[0] + (grid + 0.5 - in_crop[0]) * zoom).astype(int).T
+        kept = (x >= 1) & (y >= 1) & (x < view.camera.width - 1) & (y < view.camera.height - 1)
+        apart = crop[grid[kept, 1], grid[kept, 0]].astype(int) - whole[y[kept], x[kept]]
+        assert np.median(np.abs(apart)) < 12
 
 
 def test_a_folder_that_is_taken_is_kept_unless_told(toy, tmp_path):

@@ -167,8 +167,8 @@ class Comparison:
         self._buffers = [np.empty_like(grey) for _ in range(4)]
 
     def with_shown(self, shown: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-        """Of each window of the photo with the same window of another picture. What it returns is overwritten by the
-        next call: making new arrays would take longer than the arithmetic."""
+        """Of each window of the photo with the same window of another picture. The next call overwrites what this
+        one returns: making new arrays would take longer than the arithmetic."""
         mean, variance, together, product = self._buffers
         cv2.boxFilter(shown, -1, self._size, dst=mean)
         cv2.boxFilter(np.multiply(shown, shown, out=product), -1, self._size, dst=variance)

@@ -25,10 +25,12 @@ from maquette.estimator.model import load_estimator
 from maquette.estimator.onnx_export import export_onnx
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
-from maquette.recipes.export_object import write_bop, write_foundationpose
+from maquette.recipes.export_object import write_bop, write_foundationpose, write_frames, write_onepose, write_tum
 from maquette.recipes.export_parts import copy_photo, lens_of_view, mask_of
 
-ExportFormat = Literal["bop", "colmap", "nerfstudio", "neus", "nerfpp", "llff", "foundationpose", "onnx"]
+ExportFormat = Literal[
+    "bop", "colmap", "nerfstudio", "neus", "nerfpp", "llff", "foundationpose", "onepose", "tum", "frames", "onnx"
+]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 
@@ -37,8 +39,8 @@ class ExportConfig:
     """What to write."""
 
     format: ExportFormat
-    """Whose: BOP dataset, COLMAP model, transforms.json, cameras_sphere.npz, NeRF++, LLFF, reference views, or
-    the trained network as ONNX."""
+    """Whose: BOP dataset, COLMAP model, transforms.json, cameras_sphere.npz, NeRF++, LLFF, FoundationPose's views,
+    OnePose's crops, TUM's or ScanNet's RGB-D folders (depth of the mesh), or the trained network as ONNX."""
     diameter: float | None = None
     """The object's diameter in metres, for formats in metres or millimetres where the scale is unknown."""
     object_id: int = 1
@@ -151,6 +153,9 @@ WRITERS: dict[ExportFormat, Callable[[Workspace, Capture, ExportConfig, Path], N
     "colmap": _write_colmap,
     "nerfstudio": _write_nerfstudio,
     "neus": _write_neus,
+    "onepose": lambda workspace, capture, asked, to: write_onepose(workspace, capture, to, asked.diameter),
+    "tum": lambda workspace, capture, asked, to: write_tum(workspace, capture, to, asked.diameter),
+    "frames": lambda workspace, capture, asked, to: write_frames(workspace, capture, to, asked.diameter),
     "nerfpp": _write_nerfpp,
     "llff": _write_llff,
 }

@@ -1,5 +1,7 @@
-"""Exports in the object's own frame and in metres: a BOP dataset and FoundationPose's reference views."""
+"""Exports in the object's own frame and in metres: a BOP dataset, FoundationPose's reference views, OnePose's
+crops, RGB-D folders with the mesh's depth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +10,13 @@ import trimesh
 from jaxtyping import Bool, Float
 
 from maquette.data.errors import InputError
-from maquette.data.formats import foundationpose
+from maquette.data.formats import foundationpose, onepose, rgbd
 from maquette.data.formats.bop_models import BopModel, ContinuousSymmetry, write_models
 from maquette.data.formats.bop_scene import BopInstance, BopView
 from maquette.data.formats.bop_targets import BopTarget, write_targets
 from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
-from maquette.data.images import write_image
+from maquette.data.formats.given import ReferenceView
+from maquette.data.images import read_photo, write_depth, write_image
 from maquette.data.jsonio import read_record
 from maquette.data.progress import track
 from maquette.data.records import Asset, Capture, View
@@ -39,6 +42,13 @@ class _Object:
     def cam_from_obj(self, view: View) -> Matrix4:
         """Rigid, metres."""
         return without_scale(view.cam_from_world @ inverse(self.obj_from_world))
+
+    def references(self, views: Sequence[View]) -> list[ReferenceView]:
+        """The photos by number, as writers take them."""
+        return [
+            ReferenceView(f"{index:07d}", lens_of_view(view), self.cam_from_obj(view))
+            for index, view in enumerate(views)
+        ]
 
 
 def write_bop(workspace: Workspace, capture: Capture, to: Path, object_id: int, diameter: float | None) -> None:
@@ -103,17 +113,54 @@ def write_foundationpose(
     folder = to / f"ob_{object_id:07d}"
     (folder / "mask").mkdir(parents=True)
     (folder / "model").mkdir()
-    renderer = MeshRenderer(thing.mesh)
-    views = []
-    for index, view in enumerate(capture.learnt):
-        pose = thing.cam_from_obj(view)
-        stem = f"{index:07d}"
-        copy_photo(workspace, view, folder / "rgb", stem)
-        silhouette = render_view(renderer, view.camera, pose).mask.numpy()
-        write_image(folder / "mask" / f"{stem}.png", _visible(workspace, view, silhouette))
-        views.append(foundationpose.ReferenceView(stem, lens_of_view(view), pose))
+    renderer, views = MeshRenderer(thing.mesh), thing.references(capture.learnt)
+    for view, reference in zip(capture.learnt, views, strict=True):
+        copy_photo(workspace, view, folder / "rgb", reference.stem)
+        silhouette = render_view(renderer, view.camera, reference.cam_from_obj).mask.numpy()
+        write_image(folder / "mask" / f"{reference.stem}.png", _visible(workspace, view, silhouette))
     foundationpose.write(folder, views)
     _trimesh(workspace, "mesh.obj", thing.metres_per_unit).export(folder / "model" / "model.obj")
+
+
+def write_onepose(workspace: Workspace, capture: Capture, to: Path, diameter: float | None) -> None:
+    """A processed sequence `object-1/` of crops around the object, and its box beside it. Metres."""
+    thing = _object(workspace, diameter)
+    vertices = thing.mesh.vertices.double().numpy()
+    views = thing.references(capture.learnt)
+    photos = (read_photo(workspace.photo(view.name)) for view in capture.learnt)
+    shown = track(zip(views, photos, strict=True), "writing crops", len(views))
+    onepose.write(to / "object-1", shown, np.stack([vertices.min(0), vertices.max(0)]))
+
+
+def write_tum(workspace: Workspace, capture: Capture, to: Path, diameter: float | None) -> None:
+    """TUM's layout, depth as the mesh has it: 0 outside of the object. Metres."""
+    views = _write_rgbd(workspace, capture, to, diameter, "rgb", 1 / rgbd.TUM_PER_METRE)
+    rgbd.write_tum(to, views)
+
+
+def write_frames(workspace: Workspace, capture: Capture, to: Path, diameter: float | None) -> None:
+    """A pose file for each photo, as ScanNet exports, depth as the mesh has it: 0 outside of the object."""
+    rgbd.write_frames(to, _write_rgbd(workspace, capture, to, diameter, "color", 1 / MM_PER_M))
+
+
+def _write_rgbd(
+    workspace: Workspace,
+    capture: Capture,
+    to: Path,
+    diameter: float | None,
+    photos: str,
+    depth_unit: float,
+) -> list[ReferenceView]:
+    """The photos and the mesh's depth in them, in units of `depth_unit` metres."""
+    thing = _object(workspace, diameter)
+    renderer, views = MeshRenderer(thing.mesh), thing.references(capture.learnt)
+    for name in (photos, "depth"):
+        (to / name).mkdir()
+    for view, reference in zip(capture.learnt, track(views, "writing depth"), strict=True):
+        copy_photo(workspace, view, to / photos, reference.stem)
+        seen = render_view(renderer, view.camera, reference.cam_from_obj)
+        write_depth(to / "depth" / f"{reference.stem}.png", seen.depth.double().numpy(), depth_unit)
+    return views
 
 
 def _object(workspace: Workspace, diameter: float | None) -> _Object:

@@ -5,34 +5,38 @@ millimetres, white = object, pixel centres on whole numbers; the mesh is centred
 `ob_0000001/`. Source: FoundationPose, bundlesdf/run_nerf.py and its readme.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from maquette.data.errors import InputError
 from maquette.data.formats.door import Value, read_matrix
-from maquette.data.formats.geometry import check_object_size, photo_size, pinhole_of_matrix, rigid_of_value
-from maquette.data.formats.given import DepthFile, GivenCapture, GivenPhoto, MaskFile, capture_of, read_given_mask
+from maquette.data.formats.geometry import (
+    check_object_size,
+    matrix_on_whole_numbers,
+    photo_size,
+    pinhole_of_matrix,
+    rigid_of_value,
+    write_matrix,
+)
+from maquette.data.formats.given import (
+    DepthFile,
+    GivenCapture,
+    GivenPhoto,
+    MaskFile,
+    ReferenceView,
+    capture_of,
+    one_pinhole,
+    read_given_mask,
+)
 from maquette.data.formats.object_sphere import box_of, sphere_of_boxes
 from maquette.data.images import list_photos
-from maquette.geometry.lens import Lens
-from maquette.geometry.transforms import Matrix4, inverse
+from maquette.geometry.transforms import inverse
 
 CURE = "copy the file again; expected FoundationPose's reference views"
 DEPTH_FOLDERS = ("depth_enhanced", "depth")
 MASK_FOLDERS = ("mask", "mask_refined", "masks")
 FARTHEST = 50.0
-
-
-@dataclass(frozen=True)
-class ReferenceView:
-    """What is written of one photo beside its picture and mask."""
-
-    stem: str
-    lens: Lens
-    cam_from_obj: Matrix4
 
 
 def find(folder: Path) -> bool:
@@ -98,24 +102,13 @@ def write(folder: Path, views: list[ReferenceView]) -> None:
 
     Raises InputError where the photos have different cameras: the layout has one K.
     """
-    lenses = {view.lens for view in views}
-    if len(lenses) != 1 or not (lens := next(iter(lenses))).is_pinhole:
-        raise InputError(
-            f"FoundationPose's layout has one pinhole camera for all photos, but these have {len(lenses)}; "
-            "give photos of one camera, or export another format."
-        )
-    k = lens.pinhole.matrix
-    k[:2, 2] -= 0.5
+    camera = one_pinhole(views, "FoundationPose's layout")
     (folder / "cam_in_ob").mkdir(parents=True, exist_ok=True)
-    _write_matrix(folder / "K.txt", k)
+    write_matrix(folder / "K.txt", matrix_on_whole_numbers(camera))
     for view in views:
-        _write_matrix(folder / "cam_in_ob" / f"{view.stem}.txt", inverse(view.cam_from_obj))
+        write_matrix(folder / "cam_in_ob" / f"{view.stem}.txt", inverse(view.cam_from_obj))
     frames = "".join(f"- {view.stem}\n" for view in views)
     (folder / "select_frames.yml").write_text(frames, encoding="utf-8")
-
-
-def _write_matrix(path: Path, matrix: Float[np.ndarray, "row column"]) -> None:
-    path.write_text("".join(f"{' '.join(repr(float(v)) for v in row)}\n" for row in matrix), encoding="utf-8")
 
 
 def _place(folder: Path) -> Path | None:

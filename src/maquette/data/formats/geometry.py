@@ -10,6 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from maquette.data.formats.door import LARGEST_SIDE, Value
+from maquette.geometry.camera import Camera
 from maquette.geometry.lens import PARAMETERS, Lens
 from maquette.geometry.transforms import Matrix4, inverse, nearest_rotation, rigid
 
@@ -124,6 +125,18 @@ def pinhole_of_matrix(value: Value, size: tuple[int, int], shift: float) -> Lens
         raise value.error(f"K's last row is {np.round(k[2], 4).tolist()}, expected 0 0 1")
     check_skew(value, k[0, 1])
     return lens_of(value, "PINHOLE", *size, (k[0, 0], k[1, 1], k[0, 2], k[1, 2]), shift)
+
+
+def matrix_on_whole_numbers(camera: Camera) -> Float[np.ndarray, "3 3"]:
+    """K where the centre of the first pixel is at (0, 0)."""
+    k = camera.matrix
+    k[:2, 2] -= 0.5
+    return k
+
+
+def write_matrix(path: Path, matrix: Float[np.ndarray, "row column"]) -> None:
+    """A text file of numbers that are read back to the last bit."""
+    path.write_text("".join(f"{' '.join(repr(float(v)) for v in row)}\n" for row in matrix), encoding="utf-8")
 
 
 def check_skew(value: Value, skew: float, most: float = 1e-2) -> None:

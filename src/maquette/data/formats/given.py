@@ -4,6 +4,7 @@ Everything is in our conventions already: OpenCV cameras, pixel centres at one h
 `metric`. Masks and depth stay files until they are needed; how their values are meant stands beside them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from maquette.data.errors import InputError
 from maquette.data.formats.colmap_model import ColmapModel
 from maquette.data.formats.door import Value, read_npy
 from maquette.data.images import read_mask
+from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4, centre_of
@@ -83,6 +85,26 @@ class GivenCapture:
     @property
     def posed(self) -> tuple[GivenPhoto, ...]:
         return tuple(photo for photo in self.photos if photo.cam_from_world is not None)
+
+
+@dataclass(frozen=True)
+class ReferenceView:
+    """What is written of one photo of the object, beside its picture: `cam_from_obj` is rigid, in metres."""
+
+    stem: str
+    lens: Lens
+    cam_from_obj: Matrix4
+
+
+def one_pinhole(views: Sequence[ReferenceView], layout: str) -> Camera:
+    """The camera of all these photos. Raises InputError where they have several: the layout has room for one."""
+    lenses = {view.lens for view in views}
+    if len(lenses) != 1 or not (lens := next(iter(lenses))).is_pinhole:
+        raise InputError(
+            f"{layout} has one pinhole camera for all photos, but these have {len(lenses)}; give photos of one "
+            "camera, or export another format."
+        )
+    return lens.pinhole
 
 
 def capture_of(

@@ -3,33 +3,39 @@
 Raw: ARKit's world_from_cam with OpenGL's axes as time, x, y, z, qw, qx, qy, qz; `Frames.txt` ends in fx, fy,
 cx, cy of each frame, whose mean counts; `Box.txt` is centre, extents and quaternion (w first) of the object's box,
 whose frame is the world here. Processed: a 3 x 3 K and a 4 x 4 cam_from_obj (OpenCV) of each crop; the black bands
-beside some crops are ignored, as those of any photo. Metres; pixel centres on whole numbers. Source: OnePose,
-parse_scanned_data.py.
+beside some crops are ignored, as those of any photo. Metres; pixel centres on whole numbers. Written: the processed
+form, whose crops hold the box that `box3d_corners.txt` says. Source: OnePose, parse_scanned_data.py.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from maquette.data.formats.door import Value, read_matrix, read_rows, row_of
 from maquette.data.formats.geometry import (
     cam_from_world_of_opengl,
     check_object_size,
     lens_of,
+    matrix_on_whole_numbers,
     photo_size,
     pinhole_of_matrix,
     rigid_of_quaternion,
     rigid_of_value,
+    write_matrix,
 )
-from maquette.data.formats.given import GivenCapture, GivenPhoto, capture_of
-from maquette.data.images import list_photos
+from maquette.data.formats.given import GivenCapture, GivenPhoto, ReferenceView, capture_of
+from maquette.data.images import list_photos, resize_area, write_image
+from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
-from maquette.geometry.transforms import Matrix4
+from maquette.geometry.transforms import Matrix4, apply
 
 VIDEO, FRAMES, POSES, BOX = "Frames.m4v", "Frames.txt", "ARposes.txt", "Box.txt"
 CURE = "copy the sequence again; expected OnePose's files"
 CORNERS = "box3d_corners.txt"
+CROP = 512
+"""Side of the written crops, as OnePose has them."""
 
 
 def find(folder: Path) -> bool:
@@ -82,6 +88,51 @@ def read_box(path: Path) -> tuple[Matrix4, Float[np.ndarray, "3"]]:
         raise last.error(f"the box measures {extents.tolist()}, expected lengths above 0")
     check_object_size(last, float(np.linalg.norm(extents)), "metres", 1.0)
     return rigid_of_quaternion(last, numbers[6:], numbers[:3]), extents
+
+
+def write(
+    folder: Path,
+    views: Iterable[tuple[ReferenceView, UInt8[np.ndarray, "height width 3"]]],
+    box: Float[np.ndarray, "2 3"],
+) -> None:
+    """The sequence `folder`: crops, cameras and poses of photos that show the object, and the corners of its box
+    (least and greatest x, y, z, metres) beside it, in OnePose's order. Photos that do not are left out."""
+    for name in ("color", "poses", "intrin"):
+        (folder / name).mkdir(parents=True)
+    corners = box_corners(box)
+    write_matrix(folder.parent / CORNERS, corners)
+    for view, photo in views:
+        window = _square_around(view.lens.pinhole, apply(view.cam_from_obj, corners))
+        if window is None:
+            continue
+        x0, y0, side = window
+        crop = np.zeros((side, side, 3), np.uint8)
+        inner = photo[max(y0, 0) : max(y0 + side, 0), max(x0, 0) : max(x0 + side, 0)]
+        if not inner.size:
+            continue
+        down, right = max(-y0, 0), max(-x0, 0)
+        crop[down : down + inner.shape[0], right : right + inner.shape[1]] = inner
+        camera = view.lens.pinhole.cropped(float(x0), float(y0), side, side).resized(CROP, CROP)
+        write_image(folder / "color" / f"{view.stem}.png", resize_area(crop, CROP, CROP))
+        write_matrix(folder / "poses" / f"{view.stem}.txt", view.cam_from_obj)
+        write_matrix(folder / "intrin" / f"{view.stem}.txt", matrix_on_whole_numbers(camera))
+
+
+def box_corners(box: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "8 3"]:
+    """In OnePose's order: around the side of least y, then around the other."""
+    (x0, y0, z0), (x1, y1, z1) = box
+    return np.array([[x, y, z] for y in (y0, y1) for x, z in ((x0, z0), (x1, z0), (x1, z1), (x0, z1))])
+
+
+def _square_around(camera: Camera, corners_cam: Float[np.ndarray, "8 3"]) -> tuple[int, int, int] | None:
+    """The square of whole pixels around the box, as x0, y0, side; None where it is not before the camera."""
+    pixels = camera.project(corners_cam)
+    if not np.isfinite(pixels).all():
+        return None
+    low, high = np.floor(pixels.min(0)).astype(int), np.ceil(pixels.max(0)).astype(int)
+    side = int((high - low).max())
+    x0, y0 = (low + high - side) // 2
+    return int(x0), int(y0), side
 
 
 def _read_processed(folder: Path) -> GivenCapture:

@@ -10,22 +10,33 @@ numbers. Sources: TUM RGB-D benchmark, "File formats"; Record3D, export formats.
 """
 
 import bisect
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from maquette.data.formats.camera_json import read_camera
+from maquette.data.formats.camera_json import read_camera, write_camera
 from maquette.data.formats.door import Value, read_json_value, read_matrix, read_rows
 from maquette.data.formats.geometry import (
     cam_from_world_of_opengl,
     find_file,
     lens_of,
+    matrix_on_whole_numbers,
     photo_size,
     pinhole_of_matrix,
+    quaternion_of,
     rigid_of_quaternion,
     rigid_of_value,
+    write_matrix,
 )
-from maquette.data.formats.given import DepthFile, GivenCapture, GivenPhoto, capture_of
+from maquette.data.formats.given import (
+    DepthFile,
+    GivenCapture,
+    GivenPhoto,
+    ReferenceView,
+    capture_of,
+    one_pinhole,
+)
 from maquette.data.images import list_photos
 from maquette.geometry.lens import Lens
 from maquette.geometry.transforms import Matrix4, inverse
@@ -93,6 +104,35 @@ def _stamped(path: Path) -> list[tuple[float, str, Value]]:
             raise row.error("expected a time and a file name")
         found.append((row.at("time", parts[0]).number(most=1e11), parts[1], row))
     return sorted(found, key=lambda entry: entry[0])
+
+
+def write_tum(folder: Path, views: Sequence[ReferenceView]) -> None:
+    """rgb.txt, depth.txt, groundtruth.txt and camera.json of the photos that are in rgb/ and, 5000 to the metre,
+    in depth/ already; frames are a second apart, and the world is the object's frame.
+
+    Raises InputError where the photos have different cameras.
+    """
+    write_camera(folder / "camera.json", Lens.of_pinhole(one_pinhole(views, "TUM's layout")))
+    for name in ("rgb", "depth"):
+        names = {path.stem: path.name for path in list_photos(folder / name)}
+        rows = "".join(f"{time:.6f} {name}/{names[view.stem]}\n" for time, view in enumerate(views))
+        (folder / f"{name}.txt").write_text(f"# timestamp filename\n{rows}", encoding="utf-8")
+    rows = ["# timestamp tx ty tz qx qy qz qw\n"]
+    for time, view in enumerate(views):
+        obj_from_cam = inverse(view.cam_from_obj)
+        w, x, y, z = quaternion_of(obj_from_cam[:3, :3])
+        numbers = " ".join(repr(float(v)) for v in (*obj_from_cam[:3, 3], x, y, z, w))
+        rows.append(f"{time:.6f} {numbers}\n")
+    (folder / "groundtruth.txt").write_text("".join(rows), encoding="utf-8")
+
+
+def write_frames(folder: Path, views: Sequence[ReferenceView]) -> None:
+    """pose/STEM.txt and intrinsics.txt of the photos in color/ and, in millimetres, depth/, which the caller
+    writes; the world is the object's frame. Raises InputError where the photos have different cameras."""
+    (folder / "pose").mkdir()
+    write_matrix(folder / "intrinsics.txt", matrix_on_whole_numbers(one_pinhole(views, "this layout")))
+    for view in views:
+        write_matrix(folder / "pose" / f"{view.stem}.txt", inverse(view.cam_from_obj))
 
 
 def _nearest(times: list[float], time: float) -> int | None:
