@@ -54,6 +54,7 @@ PERFECT = {
     "recall_5deg_5pct": 1.0,
     "median_rotation_deg": 0.0,
     "median_translation_diameter": 0.0,
+    "confidence_error": 0.1,  # its confidences are 0.9
     "count": 5,
 }
 
@@ -119,6 +120,20 @@ def test_missing_and_empty_estimates_are_failures(toy: Toy) -> None:
     assert result.scores.figures["add_recall_10"] == pytest.approx(0.2)
     assert any("4 without an estimate" in note for note in result.scores.notes)
     assert json.loads(result.path.read_text())["median_rotation_deg"] is None
+
+
+def test_a_confidence_errs_by_how_far_it_is_from_the_share_that_is_right(toy: Toy) -> None:
+    first, second, third, *_ = _estimates(toy)
+    far = replace(third, cam_from_obj=_moved(third), confidence=0.95)
+    write_estimates(toy.workspace, "sure", (replace(first, confidence=0.2), replace(second, confidence=1.0), far))
+    result = run(toy.workspace, ScoresConfig(name="sure", poses="sure"))
+    # 0.2 of one that is right; 0.975 on average of two of which one is.
+    assert result.scores.figures["confidence_error"] == pytest.approx((0.8 + 2 * 0.475) / 3)
+
+
+def _moved(estimate: PoseEstimate) -> np.ndarray:
+    assert estimate.cam_from_obj is not None
+    return similarity(1.0, np.eye(3), np.array([5.0, 0, 0])) @ estimate.cam_from_obj
 
 
 def test_a_spoilt_mask_counts_in_mean_and_minimum(tmp_path: Path) -> None:

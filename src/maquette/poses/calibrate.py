@@ -1,8 +1,9 @@
 """Confidences that mean what they say: fitted to what a rehearsal finds right and wrong, kept in `confidence/`."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Bool
 
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
@@ -10,7 +11,14 @@ from maquette.data.workspace import Workspace, begin_stage, hash_of
 from maquette.estimator.model import weights_file
 from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import Matrix4, apply
-from maquette.matching.confidence import BY_HAND, Calibration, fit_calibration, left_out_probabilities, reliability
+from maquette.matching.confidence import (
+    BY_HAND,
+    Calibration,
+    Witnesses,
+    fit_calibration,
+    left_out_probabilities,
+    reliability,
+)
 from maquette.poses.find import Finder, candidates, witnesses
 from maquette.poses.rehearse import RehearsalConfig, Rehearsed, rehearsal
 
@@ -53,8 +61,25 @@ def known_confidence(workspace: Workspace) -> Calibration:
     return BY_HAND
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Candidates of a rehearsal: what was seen of each, whether it is right, and in which photo it is."""
+
+    seen: list[Witnesses]
+    right: Bool[np.ndarray, "pose"]
+    photo: list[int]
+
+
 def calibrate(photos: list[Rehearsed], finder: Finder, right: float, rng: np.random.Generator) -> Calibration:
-    """Every candidate in every photo, right or wrong, and the weights that tell them apart."""
+    """The weights that tell right candidates from wrong ones, and how well they do in photos they were not fitted
+    to."""
+    found = labelled(photos, finder, right, rng)
+    rows, error = reliability(left_out_probabilities(found.seen, found.right, found.photo), found.right)
+    return replace(fit_calibration(found.seen, found.right), reliability=rows, error=error)
+
+
+def labelled(photos: list[Rehearsed], finder: Finder, right: float, rng: np.random.Generator) -> Labelled:
+    """Every candidate in every photo, right or wrong."""
     seen, labels, origin = [], [], []
     for index, one in enumerate(track(photos, "rehearsal", len(photos))):
         # The features of a real photo lie among the landmarks: it would find itself.
@@ -66,9 +91,7 @@ def calibrate(photos: list[Rehearsed], finder: Finder, right: float, rng: np.ran
                 and mean_distance(found.cam_from_obj, one.cam_from_obj, finder) < right * finder.diameter
             )
             origin.append(index)
-    correct = np.array(labels, bool)
-    rows, error = reliability(left_out_probabilities(seen, correct, origin), correct)
-    return replace(fit_calibration(seen, correct), reliability=rows, error=error)
+    return Labelled(seen, np.array(labels, bool), origin)
 
 
 def mean_distance(a: Matrix4, b: Matrix4, finder: Finder) -> float:

@@ -35,6 +35,7 @@ FIGURES = (
     "recall_5deg_5pct",
     "median_rotation_deg",
     "median_translation_diameter",
+    "confidence_error",
     "count",
 )
 """In this order; `seconds_<stage>` follow. A figure whose truth is unknown is left out."""

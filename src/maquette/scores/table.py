@@ -38,6 +38,7 @@ _LABELS = {
     "recall_5deg_5pct": ("Within 5 degrees and 5 % of the diameter", "percent"),
     "median_rotation_deg": ("Rotation error, median", "degrees"),
     "median_translation_diameter": ("Translation error, median", "percent of diameter"),
+    "confidence_error": ("Confidence beside the share that is right", "percent"),
     "count": ("Photos with a true pose", ""),
     "seconds_per_photo": ("Time per photo", "s"),
 }

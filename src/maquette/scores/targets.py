@@ -13,6 +13,7 @@ from maquette.data.workspace import Workspace
 from maquette.geometry.align import robust_umeyama
 from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import Matrix4, apply, inverse, scale_of
+from maquette.matching.confidence import reliability
 from maquette.render.mesh import load_mesh
 from maquette.scores.known_cameras import metric_centres
 from maquette.scores.poses import PoseError, cam_from_truth, pose_error, rotation_error_deg, summarise
@@ -229,4 +230,9 @@ def score_poses(
     figures: dict[str, float | int] = dict(vars(summarise(errors)))
     if truth.diameter is None:
         figures = {key: figures[key] for key in ("median_rotation_deg", "count")}
+    elif any(errors):
+        found = [estimates[target.photo].confidence for target, error in zip(targets, errors, strict=True) if error]
+        which = "adds_diameter" if len(truth.symmetries) > 1 else "add_diameter"
+        right = np.array([getattr(error, which) < 0.1 for error in errors if error])
+        figures["confidence_error"] = reliability(np.array(found), right)[1]
     return tuple(scored), figures

@@ -1,0 +1,109 @@
+"""How far a confidence is from the share of poses that are right: `python benchmarks/confidence.py DIR ...`.
+
+In a rehearsal of each workspace (made photos whose answer is known) every candidate is judged three times: by the
+weights that hold without `--rehearse`, by weights fitted to the other workspaces' candidates, and by weights fitted
+to its own, photos left out in turn. The table gives expected calibration errors; below it stand the weights fitted
+to all, a workspace counting as much as another. `--keep FILE` holds what was seen, so that more can be added.
+"""
+
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from maquette.data.errors import InputError
+from maquette.data.jsonio import read_record, write_json
+from maquette.data.workspace import Workspace
+from maquette.matching.confidence import (
+    BY_HAND,
+    Calibration,
+    Witnesses,
+    fit_calibration,
+    left_out_probabilities,
+    reliability,
+)
+from maquette.matching.estimate import EstimateSettings
+from maquette.poses.calibrate import labelled
+from maquette.poses.find import SearchSettings
+from maquette.poses.rehearse import RehearsalConfig, rehearsal
+from maquette.poses.sources import choose_sources, load_finder
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The candidates of one workspace's rehearsal."""
+
+    name: str
+    seen: tuple[Witnesses, ...]
+    right: tuple[bool, ...]
+    photo: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AllKept:
+    """The file of `--keep`."""
+
+    workspaces: tuple[Kept, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared."""
+
+    workspaces: tyro.conf.Positional[tuple[Path, ...]]
+    """With a trained estimator each."""
+    keep: Path | None = None
+    """What was seen, of these workspaces and of those that the file holds already."""
+    seed: int = 1
+    """Not the one of `--rehearse`."""
+
+
+def rehearse(root: Path, seed: int) -> Kept:
+    """What a workspace's own network and features find in photos that are made for it."""
+    workspace, request = Workspace(root), RehearsalConfig(seed=seed)
+    finder = load_finder(workspace, choose_sources(workspace, "auto", "auto"), EstimateSettings(), SearchSettings())
+    rng = np.random.default_rng(seed)
+    found = labelled(list(rehearsal(workspace, finder, request, rng)), finder, request.right, rng)
+    return Kept(root.name, tuple(found.seen), tuple(bool(r) for r in found.right), tuple(found.photo))
+
+
+def error_of(calibration: Calibration, kept: Kept) -> float:
+    """Expected calibration error of a workspace's candidates."""
+    return reliability(np.array([calibration.probability(one) for one in kept.seen]), np.array(kept.right, bool))[1]
+
+
+def pooled(all_kept: list[Kept]) -> Calibration:
+    """Weights fitted to several workspaces' candidates."""
+    seen = [one for kept in all_kept for one in kept.seen]
+    return fit_calibration(seen, np.array([right for kept in all_kept for right in kept.right], bool))
+
+
+def main(asked: Asked) -> None:
+    before = read_record(asked.keep, AllKept).workspaces if asked.keep and asked.keep.exists() else ()
+    known = {kept.name: kept for kept in before}
+    for root in asked.workspaces:
+        known[root.name] = rehearse(root, asked.seed)
+        if asked.keep:
+            write_json(asked.keep, AllKept(tuple(known.values())))
+    rows = list(known.values())
+    print("| workspace | poses | right | without rehearsal | fitted to the others | to its own |")
+    print("|---|---|---|---|---|---|")
+    for kept in rows:
+        right = np.array(kept.right, bool)
+        others = pooled([other for other in rows if other is not kept])
+        own = reliability(left_out_probabilities(list(kept.seen), right, list(kept.photo)), right)[1]
+        errors = error_of(BY_HAND, kept), error_of(others, kept), own
+        print(f"| {kept.name} | {len(right)} | {right.sum()} | {' | '.join(f'{e:.3f}' for e in errors)} |")
+    found = replace(pooled(rows), reliability=())
+    for kind in ("network", "local"):
+        weights = getattr(found, kind)
+        print(f"{kind}: " + ", ".join(f"{f.name} {getattr(weights, f.name):.2f}" for f in fields(weights)))
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Asked, description=__doc__))
+    except InputError as error:
+        sys.exit(f"error: {error}")
