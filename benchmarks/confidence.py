@@ -1,9 +1,9 @@
 """How far a confidence is from the share of poses that are right: `python benchmarks/confidence.py DIR ...`.
 
 In a rehearsal of each workspace (made photos whose answer is known) every candidate is judged three times: by the
-weights that hold without `--rehearse`, by weights fitted to the other workspaces' candidates, and by weights fitted
-to its own, photos left out in turn. The table gives expected calibration errors; below it stand the weights fitted
-to all, a workspace counting as much as another. `--keep FILE` holds what was seen, so that more can be added.
+weights set by hand where all fits begin, by weights fitted to the other workspaces' candidates, and by weights
+fitted to its own, photos left out in turn. The table gives expected calibration errors; below it stand the weights
+fitted to all, which hold for an object without `--rehearse`. `--keep FILE` holds what was seen: more can be added.
 """
 
 import sys
@@ -75,9 +75,12 @@ def error_of(calibration: Calibration, kept: Kept) -> float:
 
 
 def pooled(all_kept: list[Kept]) -> Calibration:
-    """Weights fitted to several workspaces' candidates."""
-    seen = [one for kept in all_kept for one in kept.seen]
-    return fit_calibration(seen, np.array([right for kept in all_kept for right in kept.right], bool))
+    """Weights fitted to several workspaces' candidates, each once as it is and, where colours spoke, once as if the
+    object had none: they would speak for what else is seen, and leave nothing to say where there are none."""
+    every = [(one, right) for kept in all_kept for one, right in zip(kept.seen, kept.right, strict=True)]
+    coloured = [(one, right) for one, right in every if one.kind == "network" and one.agreement is not None]
+    every += [(replace(one, agreement=None), right) for one, right in coloured]
+    return fit_calibration([one for one, _ in every], np.array([right for _, right in every], bool), BY_HAND)
 
 
 def main(asked: Asked) -> None:
@@ -88,7 +91,7 @@ def main(asked: Asked) -> None:
         if asked.keep:
             write_json(asked.keep, AllKept(tuple(known.values())))
     rows = list(known.values())
-    print("| workspace | poses | right | without rehearsal | fitted to the others | to its own |")
+    print("| workspace | poses | right | by hand | fitted to the others | to its own |")
     print("|---|---|---|---|---|---|")
     for kept in rows:
         right = np.array(kept.right, bool)

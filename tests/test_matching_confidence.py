@@ -6,6 +6,7 @@ import pytest
 from maquette.data.jsonio import read_record, write_json
 from maquette.matching.confidence import (
     BY_HAND,
+    POOLED,
     Calibration,
     Weights,
     Witnesses,
@@ -42,7 +43,7 @@ def test_the_weights_of_a_known_law_are_found(rng):
 
 
 def test_without_poses_the_weights_stay_as_they_were():
-    assert fit_calibration([], np.zeros(0, bool)) == Calibration(BY_HAND.network, BY_HAND.local, poses=0)
+    assert fit_calibration([], np.zeros(0, bool)) == Calibration(POOLED.network, POOLED.local, poses=0)
 
 
 def test_poses_that_are_told_apart_do_not_make_it_certain(rng):
@@ -50,7 +51,7 @@ def test_poses_that_are_told_apart_do_not_make_it_certain(rng):
     seen = [Witnesses(0.9, 4.0, 0.9)] * 10 + [Witnesses(0.3, 0.5, 0.0)] * 10
     fitted = fit_calibration(seen, np.arange(20) < 10)
     assert fitted.network.mask_iou < 20 and 0.9 < fitted.probability(seen[0]) < 1
-    assert fitted.local == BY_HAND.local
+    assert fitted.local == POOLED.local
 
 
 def test_no_witness_speaks_against_a_pose(rng):

@@ -11,7 +11,7 @@ from maquette.data.jsonio import write_json
 from maquette.data.workspace import Workspace, hash_of
 from maquette.geometry.symmetry_set import rotation_about
 from maquette.geometry.transforms import random_rotation, rigid
-from maquette.matching.confidence import BY_HAND, Calibration, Weights
+from maquette.matching.confidence import POOLED, Calibration, Weights
 from maquette.poses.calibrate import known_confidence, mean_distance
 from maquette.poses.find import Finder
 from maquette.render.mesh import Mesh, MeshRenderer
@@ -48,8 +48,8 @@ def test_confidences_that_were_fitted_to_another_network_are_not_used(tmp_path: 
     networks.write_bytes(b"first")
     workspace = Workspace(tmp_path / "mug", folder)
     workspace.confidence.mkdir(parents=True)
-    fitted = Calibration(Weights(1.0, 2.0, 3.0, 4.0, 5.0), BY_HAND.local, hash_of(networks))
+    fitted = Calibration(Weights(1.0, 2.0, 3.0, 4.0, 5.0), POOLED.local, hash_of(networks))
     write_json(workspace.confidence / "confidence.json", fitted)
     assert known_confidence(workspace) == fitted
     networks.write_bytes(b"second")
-    assert known_confidence(workspace) == BY_HAND
+    assert known_confidence(workspace) == POOLED

@@ -14,7 +14,7 @@ from maquette.data.records import PoseMode
 from maquette.geometry.transforms import Matrix4, rigid, rotation_angle
 from maquette.matching.appearance import Picture, align_appearance
 from maquette.matching.certainty import Matrix6, find_modes, likelihood_covariance
-from maquette.matching.confidence import BY_HAND, Calibration, Witnesses
+from maquette.matching.confidence import POOLED, Calibration, Witnesses
 from maquette.matching.distribution import Distribution, Observation, Surface, distribute, sample
 from maquette.matching.hypotheses import (
     Rotations,
@@ -122,7 +122,7 @@ class Given:
     inliers: Callable[[Matrix4], int] = lambda cam_from_obj: 0
     covariance: Callable[[Matrix4], Matrix6 | None] = lambda cam_from_obj: None
     symmetries: tuple[Matrix4, ...] = ()
-    calibration: Calibration = BY_HAND
+    calibration: Calibration = POOLED
 
 
 def estimate(

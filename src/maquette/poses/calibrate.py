@@ -12,7 +12,7 @@ from maquette.estimator.model import weights_file
 from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import Matrix4, apply
 from maquette.matching.confidence import (
-    BY_HAND,
+    POOLED,
     Calibration,
     Witnesses,
     fit_calibration,
@@ -49,16 +49,15 @@ def learn_confidence(workspace: Workspace, finder: Finder, request: RehearsalCon
 
 
 def known_confidence(workspace: Workspace) -> Calibration:
-    """The calibration that was made for the workspace's estimator; weights set by hand where there is none."""
+    """The calibration that was made for the workspace's estimator; that of other objects where there is none."""
     path = workspace.confidence / "confidence.json"
     if path.exists():
         calibration = read_record(path, Calibration)
         if calibration.made_for == hash_of(weights_file(workspace.estimator)):
             return calibration
-        say("poses: the confidences were fitted to another estimator; they are as set by hand (fit: --rehearse)")
-    else:
-        say("poses: confidences are as set by hand, not fitted to this object (fit: --rehearse)")
-    return BY_HAND
+        say("poses: what the confidences were fitted to is another estimator (fit them anew: --rehearse)")
+    say("poses: confidences are as fitted to other objects, not to this one (fit: --rehearse)")
+    return POOLED
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def labelled(photos: list[Rehearsed], finder: Finder, right: float, rng: np.rand
     for index, one in enumerate(track(photos, "rehearsal", len(photos))):
         # The features of a real photo lie among the landmarks: it would find itself.
         alone = replace(finder, landmarks=None) if one.real else finder
-        for _, found in candidates(one.photo, one.camera, replace(alone, calibration=BY_HAND), rng):
+        for _, found in candidates(one.photo, one.camera, replace(alone, calibration=POOLED), rng):
             seen.append(witnesses(found))
             labels.append(
                 one.cam_from_obj is not None

@@ -16,7 +16,7 @@ from maquette.geometry.symmetry_set import Axis
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.appearance import Picture
 from maquette.matching.certainty import scatter
-from maquette.matching.confidence import BY_HAND, Calibration, Witnesses
+from maquette.matching.confidence import POOLED, Calibration, Witnesses
 from maquette.matching.distribution import Surface
 from maquette.matching.estimate import EstimateSettings, Given, Hypothesis, estimate, judge_given
 from maquette.matching.keypoints import find_keypoints
@@ -72,7 +72,7 @@ class Finder:
     landmarks: Landmarks | None = None
     settings: EstimateSettings = EstimateSettings()
     search: SearchSettings = SearchSettings()
-    calibration: Calibration = BY_HAND
+    calibration: Calibration = POOLED
     symmetries: tuple[Matrix4, ...] = ()
     axes: tuple[Axis, ...] = ()
 
