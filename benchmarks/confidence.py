@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from jaxtyping import Bool
 
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_record, write_json
@@ -19,13 +20,12 @@ from maquette.data.workspace import Workspace
 from maquette.matching.confidence import (
     BY_HAND,
     Calibration,
-    Witnesses,
     fit_calibration,
     left_out_probabilities,
     reliability,
 )
 from maquette.matching.estimate import EstimateSettings
-from maquette.poses.calibrate import labelled
+from maquette.poses.calibrate import Labelled, labelled
 from maquette.poses.find import SearchSettings
 from maquette.poses.rehearse import RehearsalConfig, rehearsal
 from maquette.poses.sources import choose_sources, load_finder
@@ -36,9 +36,11 @@ class Kept:
     """The candidates of one workspace's rehearsal."""
 
     name: str
-    seen: tuple[Witnesses, ...]
-    right: tuple[bool, ...]
-    photo: tuple[int, ...]
+    found: Labelled
+
+    @property
+    def right(self) -> Bool[np.ndarray, "pose"]:
+        return np.array(self.found.right, bool)
 
 
 @dataclass(frozen=True)
@@ -65,19 +67,18 @@ def rehearse(root: Path, seed: int) -> Kept:
     workspace, request = Workspace(root), RehearsalConfig(seed=seed)
     finder = load_finder(workspace, choose_sources(workspace, "auto", "auto"), EstimateSettings(), SearchSettings())
     rng = np.random.default_rng(seed)
-    found = labelled(list(rehearsal(workspace, finder, request, rng)), finder, request.right, rng)
-    return Kept(root.name, tuple(found.seen), tuple(bool(r) for r in found.right), tuple(found.photo))
+    return Kept(root.name, labelled(list(rehearsal(workspace, finder, request, rng)), finder, request.right, rng))
 
 
 def error_of(calibration: Calibration, kept: Kept) -> float:
     """Expected calibration error of a workspace's candidates."""
-    return reliability(np.array([calibration.probability(one) for one in kept.seen]), np.array(kept.right, bool))[1]
+    return reliability(np.array([calibration.probability(one) for one in kept.found.seen]), kept.right)[1]
 
 
 def pooled(all_kept: list[Kept]) -> Calibration:
     """Weights fitted to several workspaces' candidates, each once as it is and, where colours spoke, once as if the
     object had none: they would speak for what else is seen, and leave nothing to say where there are none."""
-    every = [(one, right) for kept in all_kept for one, right in zip(kept.seen, kept.right, strict=True)]
+    every = [pair for kept in all_kept for pair in zip(kept.found.seen, kept.found.right, strict=True)]
     coloured = [(one, right) for one, right in every if one.kind == "network" and one.agreement is not None]
     every += [(replace(one, agreement=None), right) for one, right in coloured]
     return fit_calibration([one for one, _ in every], np.array([right for _, right in every], bool), BY_HAND)
@@ -94,12 +95,12 @@ def main(asked: Asked) -> None:
     print("| workspace | poses | right | by hand | fitted to the others | to its own |")
     print("|---|---|---|---|---|---|")
     for kept in rows:
-        right = np.array(kept.right, bool)
         others = pooled([other for other in rows if other is not kept])
-        own = reliability(left_out_probabilities(list(kept.seen), right, list(kept.photo)), right)[1]
+        own = reliability(left_out_probabilities(kept.found.seen, kept.right, kept.found.photo), kept.right)[1]
         errors = error_of(BY_HAND, kept), error_of(others, kept), own
-        print(f"| {kept.name} | {len(right)} | {right.sum()} | {' | '.join(f'{e:.3f}' for e in errors)} |")
-    found = replace(pooled(rows), reliability=())
+        told = " | ".join(f"{error:.3f}" for error in errors)
+        print(f"| {kept.name} | {len(kept.right)} | {kept.right.sum()} | {told} |")
+    found = pooled(rows)
     for kind in ("network", "local"):
         weights = getattr(found, kind)
         print(f"{kind}: " + ", ".join(f"{f.name} {getattr(weights, f.name):.2f}" for f in fields(weights)))

@@ -1,6 +1,7 @@
 """What a workspace exports, every reader reads back: the same cameras, masks and object."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from maquette.data.images import read_mask, read_photo
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import apply, inverse, scale_of
 from maquette.kernels.closest import ClosestPoints
-from maquette.recipes.export import EXPORT_FORMATS, ExportConfig, centred, export
+from maquette.recipes.export import centred, export
+from maquette.recipes.export_parts import ExportConfig, ExportFormat
 from toys import make_toy
 
 
@@ -184,4 +186,4 @@ def test_the_command_line_lists_the_formats_and_exports(toy, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_command(["export", "--help"])
     said = capsys.readouterr().out
-    assert all(form in said for form in EXPORT_FORMATS)
+    assert all(form in said for form in get_args(ExportFormat))

@@ -156,6 +156,3 @@ def test_depth_images_are_read_in_metres_and_colours_refused(tmp_path):
     cut = crop_depth(np.arange(12.0).reshape(3, 4), (-1.0, 0.0, 4.0), 4)
     np.testing.assert_array_equal(cut[0], [0, 0, 1, 2])
     np.testing.assert_array_equal(cut[3], 0)
-
-
-# The Python API and the stage, on networks that have learnt nothing.

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from maquette.asset.photos import Masks
-from maquette.data.images import PNG_LEVEL, as_bytes, write_image
+from maquette.data.images import UNMEASURED, as_bytes, write_depth, write_image
 from maquette.data.progress import track
 from maquette.data.records import Asset, Capture, View
 from maquette.fields.rays import camera_rays_unit, training_camera, unit_from_cam
@@ -104,8 +103,12 @@ def render_geometry(
 
 
 def write_geometry(folder: Path, stem: str, seen: Rendering, cam_from_obj: Matrix4, metric: bool) -> None:
-    """Depth and normals (in the camera's frame) of a rendering, into depth/ and normals/ of the folder."""
-    write_depth(folder / "depth" / stem, seen.depth.numpy(), metric)
+    """Depth and normals (in the camera's frame) of a rendering, into depth/ and normals/ of the folder.
+
+    Depth is z in the camera, 0 where nothing is; farther than 16 bits can hold is the largest that they can.
+    """
+    step = depth_step(metric)
+    write_depth(folder / "depth" / stem, np.minimum(seen.depth.numpy(), (UNMEASURED - 1) * step), step)
     normals_cam = seen.normals_obj.double().numpy() @ cam_from_obj[:3, :3].T
     write_image(folder / "normals" / stem, normals_as_colours(normals_cam))
 
@@ -113,12 +116,6 @@ def write_geometry(folder: Path, stem: str, seen: Rendering, cam_from_obj: Matri
 def depth_step(metric: bool) -> float:
     """What one step of a 16-bit depth image is worth: 0.1 mm, or a thousandth of the sphere's radius."""
     return 1e-4 if metric else 1e-3
-
-
-def write_depth(path: Path, depth: Float[np.ndarray, "height width"], metric: bool) -> None:
-    """A 16-bit PNG of z in the camera, 0 where nothing is; farther than it can hold is its largest value."""
-    steps = np.round(depth / depth_step(metric)).clip(0, 65535).astype(np.uint16)
-    Image.fromarray(steps).save(path, compress_level=PNG_LEVEL)
 
 
 def normals_as_colours(normals: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:

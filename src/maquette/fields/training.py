@@ -113,7 +113,8 @@ def train(
         field.background.open_levels(request.first_levels, progress)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * kind.rate(progress, request.final_rate)
-        if (everything := step % 500 == 0 or step in sharpenings) or step % REFRESH_EVERY == 0:
+        everything = step % 500 == 0 or step in sharpenings
+        if everything or step % REFRESH_EVERY == 0:
             grids.refresh(field, everything)
         if step in sharpenings:
             bank.use_masks(sharpened(sharpenings.index(step)))

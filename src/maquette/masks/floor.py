@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 
 from maquette.data.progress import track
 from maquette.masks.crops import Crop
-from maquette.matching.stereo import Look, aside, index_through_plane, turns_between
+from maquette.matching.stereo import Look, PlaneMap, aside, through_planes, turns_between
 
 HEIGHTS = (0.1, 0.17, 0.25, 0.35, 0.5, 0.7)
 OTHERS = 14
@@ -41,7 +41,8 @@ def floors(
         others = aside(turns, idx, LEAST_TURN, OTHERS)
         if len(others) < 4:
             return np.zeros(looks[idx].grey.shape, bool)
-        own, theirs = _colours(crops[idx]), [(looks[n], _colours(crops[n])) for n in others]
+        own = _colours(crops[idx])
+        theirs = [(through_planes(looks[idx], looks[n]), _colours(crops[n])) for n in others]
         on_plane, *above = (_difference(looks[idx], own, theirs, plane_unit, h) for h in (0.0, *HEIGHTS))
         found = (on_plane < LIKE) & (on_plane < SHARE * np.min(above, 0)) & crops[idx].valid
         # Single pixels that agree by chance are not enough.
@@ -62,7 +63,7 @@ def _colours(crop: Crop) -> Float[np.ndarray, "size size 3"]:
 def _difference(
     look: Look,
     own: Float[np.ndarray, "size size 3"],
-    theirs: Sequence[tuple[Look, Float[np.ndarray, "size size 3"]]],
+    theirs: Sequence[tuple[PlaneMap, Float[np.ndarray, "size size 3"]]],
     plane_unit: Float[np.ndarray, "4"],
     height: float,
 ) -> Float[np.ndarray, "size size"]:
@@ -71,9 +72,8 @@ def _difference(
     # In this camera the plane is normal.x = away.
     away = float(normal @ look.cam_from_unit[:3, 3]) - plane_unit[3] + height
     found = []
-    for other, colours in theirs:
-        index = index_through_plane(look, other, normal / away)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for index_at, colours in theirs:
+        index, flags = index_at(normal / away), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         shown = cv2.warpPerspective(colours, index, own.shape[1::-1], flags=flags, borderValue=(FAR, FAR, FAR))
         gap = np.minimum(np.abs(shown - own).sum(-1), MOST)
         found.append(cv2.blur(gap, (WINDOW, WINDOW)))

@@ -5,6 +5,7 @@ probability that the pose is right. Weights are the most probable ones given lab
 around those of other objects: few or easily told poses leave them near those.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,7 +86,7 @@ off it is for one that was left out stands in docs/results.md)."""
 SPREAD = Weights(2.0, 4.0, 1.0, 3.0, 0.15)
 
 
-def evidence_of(seen: list[Witnesses]) -> Matrix:
+def evidence_of(seen: Sequence[Witnesses]) -> Matrix:
     """x of each pose: 1, then each witness from its middle; 0, the middle, where it was not heard."""
     rows = [
         [
@@ -116,7 +117,7 @@ def fit_weights(x: Matrix, right: Bool[np.ndarray, "pose"], prior: Weights, spre
 
 
 def fit_calibration(
-    seen: list[Witnesses], right: Bool[np.ndarray, "pose"], prior: Calibration = POOLED
+    seen: Sequence[Witnesses], right: Bool[np.ndarray, "pose"], prior: Calibration = POOLED
 ) -> Calibration:
     """Both kinds of weights from labelled poses; where a kind has none, the prior's stay."""
     of_network = np.array([one.kind == "network" for one in seen], bool)
@@ -127,16 +128,17 @@ def fit_calibration(
 
 
 def left_out_probabilities(
-    seen: list[Witnesses], right: Bool[np.ndarray, "pose"], photo: list[int], folds: int = 5
+    seen: Sequence[Witnesses], right: Bool[np.ndarray, "pose"], photo: Sequence[int], folds: int = 5
 ) -> Float[np.ndarray, "pose"]:
     """The confidence of each pose by weights fitted to the poses of the other folds' photos."""
     fold = np.array(photo, int) % folds
     result = np.zeros(len(seen))
     for out in range(folds):
-        learnt = np.flatnonzero(fold != out)
-        calibration = fit_calibration([seen[index] for index in learnt], right[learnt])
-        for index in np.flatnonzero(fold == out):
-            result[index] = calibration.probability(seen[index])
+        learnt = [one for one, of in zip(seen, fold, strict=True) if of != out]
+        calibration = fit_calibration(learnt, right[fold != out])
+        result[fold == out] = [
+            calibration.probability(one) for one, of in zip(seen, fold, strict=True) if of == out
+        ]
     return result
 
 

@@ -6,7 +6,7 @@ Sources: Collins 1996, Gallup et al. 2007 (plane sweep); windows compared by nor
 Symbols: z depth along a camera's axis. Everything in the unit frame of an object sphere, cameras without scale.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from maquette.data.progress import track
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4, apply, inverse
 
+PlaneMap = Callable[[Float[np.ndarray, "3"]], Float[np.ndarray, "3 3"]]
 ROUNDS_ABOUT = 8
 """Photos, the nearest by direction, that are asked whether they find the same place."""
 
@@ -112,14 +113,16 @@ def sweep(look: Look, others: Sequence[Look], config: StereoConfig) -> Depth:
     middle = look.cam_from_unit[2, 3]
     over_z = np.linspace(1 / max(middle - 1, 0.05), 1 / (middle + 1), config.planes)
     compare = Comparison(look.grey, config.window)
+    indices = [through_planes(look, other) for other in others]
     shown, second, lesser = (np.empty(shape, np.float32) for _ in range(3))
     for k in range(config.planes if len(others) > 1 else 0):
         best = scores[k]
         second.fill(-1.0)
-        for other in others:
-            index = index_through_plane(look, other, np.array([0, 0, over_z[k]]))
+        for other, index_at in zip(others, indices, strict=True):
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            cv2.warpPerspective(other.grey, index, shape[::-1], dst=shown, flags=flags)
+            cv2.warpPerspective(
+                other.grey, index_at(np.array([0, 0, over_z[k]])), shape[::-1], dst=shown, flags=flags
+            )
             found = compare.with_shown(shown)
             np.maximum(second, np.minimum(best, found, out=lesser), out=second)
             np.maximum(best, found, out=best)
@@ -128,12 +131,14 @@ def sweep(look: Look, others: Sequence[Look], config: StereoConfig) -> Depth:
     return _peak(scores, over_z, look.usable)
 
 
-def index_through_plane(look: Look, other: Look, plane: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
-    """The homography by which the plane n.x = d of a photo's camera takes its pixel indices to another photo's: of
-    R + t n^T / d, where `plane` is n / d."""
+def through_planes(look: Look, other: Look) -> PlaneMap:
+    """As a function of n / d, the homography by which the plane n.x = d of a photo's camera takes its pixel indices
+    to another photo's: that of R + t n^T / d."""
     move = other.cam_from_unit @ inverse(look.cam_from_unit)
-    through = move[:3, :3] + np.outer(move[:3, 3], plane)
-    return other.index_from_slope @ through @ np.linalg.inv(look.index_from_slope)
+    slope_from_index = np.linalg.inv(look.index_from_slope)
+    fixed = other.index_from_slope @ move[:3, :3] @ slope_from_index
+    along = other.index_from_slope @ move[:3, 3]
+    return lambda plane: fixed + np.outer(along, plane @ slope_from_index)
 
 
 def confirm(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool
 
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
@@ -64,17 +63,18 @@ def known_confidence(workspace: Workspace) -> Calibration:
 class Labelled:
     """Candidates of a rehearsal: what was seen of each, whether it is right, and in which photo it is."""
 
-    seen: list[Witnesses]
-    right: Bool[np.ndarray, "pose"]
-    photo: list[int]
+    seen: tuple[Witnesses, ...]
+    right: tuple[bool, ...]
+    photo: tuple[int, ...]
 
 
 def calibrate(photos: list[Rehearsed], finder: Finder, right: float, rng: np.random.Generator) -> Calibration:
     """The weights that tell right candidates from wrong ones, and how well they do in photos they were not fitted
     to."""
     found = labelled(photos, finder, right, rng)
-    rows, error = reliability(left_out_probabilities(found.seen, found.right, found.photo), found.right)
-    return replace(fit_calibration(found.seen, found.right), reliability=rows, error=error)
+    correct = np.array(found.right, bool)
+    rows, error = reliability(left_out_probabilities(found.seen, correct, found.photo), correct)
+    return replace(fit_calibration(found.seen, correct), reliability=rows, error=error)
 
 
 def labelled(photos: list[Rehearsed], finder: Finder, right: float, rng: np.random.Generator) -> Labelled:
@@ -90,7 +90,7 @@ def labelled(photos: list[Rehearsed], finder: Finder, right: float, rng: np.rand
                 and mean_distance(found.cam_from_obj, one.cam_from_obj, finder) < right * finder.diameter
             )
             origin.append(index)
-    return Labelled(seen, np.array(labels, bool), origin)
+    return Labelled(tuple(seen), tuple(labels), tuple(origin))
 
 
 def mean_distance(a: Matrix4, b: Matrix4, finder: Finder) -> float:

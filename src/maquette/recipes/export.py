@@ -6,9 +6,8 @@ are kept for scoring (BOP, NeRF++) get the held-out ones too.
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -26,25 +25,7 @@ from maquette.estimator.onnx_export import export_onnx
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
 from maquette.recipes.export_object import write_bop, write_foundationpose, write_frames, write_onepose, write_tum
-from maquette.recipes.export_parts import copy_photo, lens_of_view, mask_of
-
-ExportFormat = Literal[
-    "bop", "colmap", "nerfstudio", "neus", "nerfpp", "llff", "foundationpose", "onepose", "tum", "frames", "onnx"
-]
-EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """What to write."""
-
-    format: ExportFormat
-    """Whose: BOP dataset, COLMAP model, transforms.json, cameras_sphere.npz, NeRF++, LLFF, FoundationPose's views,
-    OnePose's crops, TUM's or ScanNet's RGB-D folders (depth of the mesh), or the trained network as ONNX."""
-    diameter: float | None = None
-    """The object's diameter in metres, for formats in metres or millimetres where the scale is unknown."""
-    object_id: int = 1
-    """The object's id (BOP, FoundationPose)."""
+from maquette.recipes.export_parts import ExportConfig, ExportFormat, copy_photo, lens_of_view, mask_of
 
 
 def export(workspace: Workspace, to: Path, request: ExportConfig, overwrite: bool = False) -> None:
@@ -146,16 +127,14 @@ def centred(camera: Camera) -> Camera:
 
 
 WRITERS: dict[ExportFormat, Callable[[Workspace, Capture, ExportConfig, Path], None]] = {
-    "bop": lambda workspace, capture, asked, to: write_bop(workspace, capture, to, asked.object_id, asked.diameter),
-    "foundationpose": lambda workspace, capture, asked, to: write_foundationpose(
-        workspace, capture, to, asked.object_id, asked.diameter
-    ),
+    "bop": write_bop,
+    "foundationpose": write_foundationpose,
     "colmap": _write_colmap,
     "nerfstudio": _write_nerfstudio,
     "neus": _write_neus,
-    "onepose": lambda workspace, capture, asked, to: write_onepose(workspace, capture, to, asked.diameter),
-    "tum": lambda workspace, capture, asked, to: write_tum(workspace, capture, to, asked.diameter),
-    "frames": lambda workspace, capture, asked, to: write_frames(workspace, capture, to, asked.diameter),
+    "onepose": write_onepose,
+    "tum": write_tum,
+    "frames": write_frames,
     "nerfpp": _write_nerfpp,
     "llff": _write_llff,
 }

@@ -22,7 +22,7 @@ from maquette.data.progress import track
 from maquette.data.records import Asset, Capture, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.transforms import Matrix4, inverse, rigid, similarity, without_scale
-from maquette.recipes.export_parts import copy_photo, lens_of_view, mask_of
+from maquette.recipes.export_parts import ExportConfig, copy_photo, lens_of_view, mask_of
 from maquette.render.mesh import Mesh, MeshRenderer, load_mesh
 from maquette.render.views import render_view
 
@@ -51,12 +51,12 @@ class _Object:
         ]
 
 
-def write_bop(workspace: Workspace, capture: Capture, to: Path, object_id: int, diameter: float | None) -> None:
+def write_bop(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
     """A BOP dataset: models, models_eval, train/ of the learnt photos, test/ and targets of the held-out ones.
 
     Silhouettes are rendered; visible parts are the rendered foreground within them. Millimetres.
     """
-    thing = _object(workspace, diameter)
+    thing, object_id = _object(workspace, request.diameter), request.object_id
     vertices = thing.mesh.vertices.double().numpy()
     low, high = vertices.min(0), vertices.max(0)
     size = high - low
@@ -103,14 +103,12 @@ def _write_scene(
     write_scene(folder, written)
 
 
-def write_foundationpose(
-    workspace: Workspace, capture: Capture, to: Path, object_id: int, diameter: float | None
-) -> None:
+def write_foundationpose(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
     """Reference views in `ob_0000001/` and the mesh, centred and in metres. There is no depth in it."""
-    thing = _object(workspace, diameter)
+    thing = _object(workspace, request.diameter)
     vertices = thing.mesh.vertices.double().numpy()
     foundationpose.check_mesh(workspace.asset / "mesh.ply", vertices)
-    folder = to / f"ob_{object_id:07d}"
+    folder = to / f"ob_{request.object_id:07d}"
     (folder / "mask").mkdir(parents=True)
     (folder / "model").mkdir()
     renderer, views = MeshRenderer(thing.mesh), thing.references(capture.learnt)
@@ -122,9 +120,9 @@ def write_foundationpose(
     _trimesh(workspace, "mesh.obj", thing.metres_per_unit).export(folder / "model" / "model.obj")
 
 
-def write_onepose(workspace: Workspace, capture: Capture, to: Path, diameter: float | None) -> None:
+def write_onepose(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
     """A processed sequence `object-1/` of crops around the object, and its box beside it. Metres."""
-    thing = _object(workspace, diameter)
+    thing = _object(workspace, request.diameter)
     vertices = thing.mesh.vertices.double().numpy()
     views = thing.references(capture.learnt)
     photos = (read_photo(workspace.photo(view.name)) for view in capture.learnt)
@@ -132,27 +130,22 @@ def write_onepose(workspace: Workspace, capture: Capture, to: Path, diameter: fl
     onepose.write(to / "object-1", shown, np.stack([vertices.min(0), vertices.max(0)]))
 
 
-def write_tum(workspace: Workspace, capture: Capture, to: Path, diameter: float | None) -> None:
+def write_tum(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
     """TUM's layout, depth as the mesh has it: 0 outside of the object. Metres."""
-    views = _write_rgbd(workspace, capture, to, diameter, "rgb", 1 / rgbd.TUM_PER_METRE)
+    views = _write_rgbd(workspace, capture, request, to, "rgb", 1 / rgbd.TUM_PER_METRE)
     rgbd.write_tum(to, views)
 
 
-def write_frames(workspace: Workspace, capture: Capture, to: Path, diameter: float | None) -> None:
+def write_frames(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
     """A pose file for each photo, as ScanNet exports, depth as the mesh has it: 0 outside of the object."""
-    rgbd.write_frames(to, _write_rgbd(workspace, capture, to, diameter, "color", 1 / MM_PER_M))
+    rgbd.write_frames(to, _write_rgbd(workspace, capture, request, to, "color", 1 / MM_PER_M))
 
 
 def _write_rgbd(
-    workspace: Workspace,
-    capture: Capture,
-    to: Path,
-    diameter: float | None,
-    photos: str,
-    depth_unit: float,
+    workspace: Workspace, capture: Capture, request: ExportConfig, to: Path, photos: str, depth_unit: float
 ) -> list[ReferenceView]:
     """The photos and the mesh's depth in them, in units of `depth_unit` metres."""
-    thing = _object(workspace, diameter)
+    thing = _object(workspace, request.diameter)
     renderer, views = MeshRenderer(thing.mesh), thing.references(capture.learnt)
     for name in (photos, "depth"):
         (to / name).mkdir()

@@ -1,7 +1,9 @@
-"""What every export takes from a workspace: photos, their pinholes, and the object's masks."""
+"""What every export is asked, and what it takes from a workspace: photos, their pinholes, the object's masks."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,6 +12,23 @@ from maquette.data.images import read_mask, read_photo, resize_area, write_image
 from maquette.data.records import View
 from maquette.data.workspace import Workspace
 from maquette.geometry.lens import Lens
+
+ExportFormat = Literal[
+    "bop", "colmap", "nerfstudio", "neus", "nerfpp", "llff", "foundationpose", "onepose", "tum", "frames", "onnx"
+]
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to write."""
+
+    format: ExportFormat
+    """Whose: BOP dataset, COLMAP model, transforms.json, cameras_sphere.npz, NeRF++, LLFF, FoundationPose's views,
+    OnePose's crops, TUM's or ScanNet's RGB-D folders (depth of the mesh), or the trained network as ONNX."""
+    diameter: float | None = None
+    """The object's diameter in metres, for formats in metres or millimetres where the scale is unknown."""
+    object_id: int = 1
+    """The object's id (BOP, FoundationPose)."""
 
 
 def mask_of(workspace: Workspace, view: View) -> Bool[np.ndarray, "height width"] | None:

@@ -231,8 +231,8 @@ def score_poses(
     if truth.diameter is None:
         figures = {key: figures[key] for key in ("median_rotation_deg", "count")}
     elif any(errors):
-        found = [estimates[target.photo].confidence for target, error in zip(targets, errors, strict=True) if error]
-        which = "adds_diameter" if len(truth.symmetries) > 1 else "add_diameter"
-        right = np.array([getattr(error, which) < 0.1 for error in errors if error])
-        figures["confidence_error"] = reliability(np.array(found), right)[1]
+        found = [(estimates[t.photo].confidence, e) for t, e in zip(targets, errors, strict=True) if e is not None]
+        symmetric = len(truth.symmetries) > 1
+        right = [(e.adds_diameter if symmetric else e.add_diameter) < 0.1 for _, e in found]
+        figures["confidence_error"] = reliability(np.array([sure for sure, _ in found]), np.array(right))[1]
     return tuple(scored), figures

@@ -8,6 +8,7 @@ from jaxtyping import Bool
 
 from maquette.data.formats.bop import MM
 from maquette.data.formats.bop_scene import BopView, BopVisibility
+from maquette.data.formats.geometry import matrix_on_whole_numbers
 from maquette.data.formats.object_sphere import box_of
 from maquette.data.jsonio import write_json
 from maquette.geometry.lens import Lens
@@ -57,9 +58,7 @@ def visibility_of(
 
 def _camera(view: BopView) -> dict[str, object]:
     assert view.lens is not None and view.lens.is_pinhole
-    k = view.lens.pinhole.matrix
-    k[:2, 2] -= 0.5
-    record: dict[str, object] = {"cam_K": k.ravel()}
+    record: dict[str, object] = {"cam_K": matrix_on_whole_numbers(view.lens.pinhole).ravel()}
     record["depth_scale"] = view.depth.units_per_value / MM if view.depth is not None else 1.0
     return record if view.cam_from_world is None else record | _pose("w2c", view.cam_from_world)
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from maquette.data.formats.door import Value, read_npz
-from maquette.data.formats.geometry import check_skew, lens_of, photo_size
+from maquette.data.formats.geometry import check_skew, lens_of, matrix_on_whole_numbers, photo_size
 from maquette.data.formats.given import GivenCapture, GivenPhoto, MaskFile, capture_of
 from maquette.data.images import PHOTO_SUFFIXES
 from maquette.geometry.lens import Lens
@@ -108,8 +108,7 @@ def write_neus(path: Path, views: list[tuple[Lens, Matrix4]], sphere: Sphere) ->
     arrays: dict = {}
     for index, (lens, cam_from_world) in enumerate(views):
         intrinsics = np.eye(4)
-        intrinsics[:3, :3] = lens.pinhole.matrix
-        intrinsics[:2, 2] -= 0.5
+        intrinsics[:3, :3] = matrix_on_whole_numbers(lens.pinhole)
         arrays[f"world_mat_{index}"] = intrinsics @ cam_from_world
         arrays[f"scale_mat_{index}"] = sphere.world_from_unit
         arrays[f"world_mat_inv_{index}"] = np.linalg.inv(arrays[f"world_mat_{index}"])

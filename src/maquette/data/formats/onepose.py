@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from maquette.data.formats.door import Value, read_matrix, read_rows, row_of
 from maquette.data.formats.geometry import (
@@ -106,14 +107,9 @@ def write(
         if window is None:
             continue
         x0, y0, side = window
-        crop = np.zeros((side, side, 3), np.uint8)
-        inner = photo[max(y0, 0) : max(y0 + side, 0), max(x0, 0) : max(x0 + side, 0)]
-        if not inner.size:
-            continue
-        down, right = max(-y0, 0), max(-x0, 0)
-        crop[down : down + inner.shape[0], right : right + inner.shape[1]] = inner
+        crop = Image.fromarray(photo).crop((x0, y0, x0 + side, y0 + side))
         camera = view.lens.pinhole.cropped(float(x0), float(y0), side, side).resized(CROP, CROP)
-        write_image(folder / "color" / f"{view.stem}.png", resize_area(crop, CROP, CROP))
+        write_image(folder / "color" / f"{view.stem}.png", resize_area(np.asarray(crop), CROP, CROP))
         write_matrix(folder / "poses" / f"{view.stem}.txt", view.cam_from_obj)
         write_matrix(folder / "intrin" / f"{view.stem}.txt", matrix_on_whole_numbers(camera))
 
@@ -125,9 +121,10 @@ def box_corners(box: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "8 3"]:
 
 
 def _square_around(camera: Camera, corners_cam: Float[np.ndarray, "8 3"]) -> tuple[int, int, int] | None:
-    """The square of whole pixels around the box, as x0, y0, side; None where it is not before the camera."""
+    """The square of whole pixels around the box, as x0, y0, side; None where the photo does not show it."""
     pixels = camera.project(corners_cam)
-    if not np.isfinite(pixels).all():
+    size = [camera.width, camera.height]
+    if not np.isfinite(pixels).all() or (pixels.max(0) <= 0).any() or (pixels.min(0) >= size).any():
         return None
     low, high = np.floor(pixels.min(0)).astype(int), np.ceil(pixels.max(0)).astype(int)
     side = int((high - low).max())
