@@ -6,7 +6,9 @@
 Each run is a workspace of its own, DIR/STUDY/VARIANT-SEED, in which everything can be looked at. What it has in
 common with a run before it in the plan (the capture in DIR/captures, masks, fields, asset, or all of it) is a link
 to that one, made there first. A run that was stopped goes on; a complete one (`row.json`) is skipped; one that
-fails is a line with its reason. DIR/STUDY.md, .json and .png hold what is known after each run.
+fails is a line with its reason. DIR/STUDY.md, .json and .png hold what is known after each run; the rows of a
+STUDY.json that lies there (such as docs/studies/ has) are not made again. Processes with seeds of their own can
+share a folder.
 """
 
 import os
@@ -16,13 +18,13 @@ import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import torch
 import tyro
 from study_docs import write_docs
 from study_plan import RealScene, Sizes, StudyName, studies
-from study_runs import Plan, Run, figures_of, plan_of
+from study_runs import Plan, Run, figures_of, plan_of, remember
 from study_tables import Outcome, Row, read_outcome, write_outcome
 
 import maquette
@@ -65,6 +67,7 @@ def run_study(asked: Asked, study: StudyName, folder: Path) -> Outcome:
         raise InputError(f"{study} has no variant {unknown[0]!r}; there are {', '.join(table.variants)}")
     plan = plan_of(asked.sizes, _real(asked), folder, asked.seeds)
     runs = {run.name: run for run in plan.runs}
+    remember_tables(plan, folder)
     source = asked.capture.resolve().name if asked.capture else f"the studio's {asked.sizes.object}"
     outcome = Outcome(study, table.title, table.axis, "", source, versions(), _told(asked.sizes), ())
     outcome = replace(outcome, rows=_rows_before(outcome, folder))
@@ -77,9 +80,21 @@ def run_study(asked: Asked, study: StudyName, folder: Path) -> Outcome:
                 say(f"== {run.name}")
                 got = attempt(run.name, partial(_work, plan, run))
                 made = replace(made, figures=dict(got.figures), failure=_anywhere(got.failure, asked, folder))
+            outcome = replace(outcome, rows=_rows_before(outcome, folder))
             outcome = _with_row(outcome, made, asked, study, list(table.variants))
             write_outcome(outcome, folder)
     return outcome
+
+
+def remember_tables(plan: Plan, folder: Path) -> None:
+    """What the tables of a folder know is not made again."""
+    runs = {run.name: run for run in plan.runs}
+    for study in get_args(StudyName):
+        path = folder / f"{study}.json"
+        for row in read_outcome(path).rows if path.exists() else ():
+            run = runs.get(f"{study}/{row.variant}-{row.seed}")
+            if run is not None and not row.failure:
+                remember(plan, run, row.figures)
 
 
 def _rows_before(outcome: Outcome, folder: Path) -> tuple[Row, ...]:

@@ -12,7 +12,7 @@ HEAD = """# Open questions of the two papers
 Written by `python benchmarks/studies.py --docs studies/` from the runs in `studies/`; nothing here is typed by
 hand. `python benchmarks/studies.py --all --to studies/ --weights DATA/weights/squeezenet1_0_imagenet.npz` makes all
 tables, the command in each section that one alone. Stopped, it goes on where it was; what is complete is not made
-again; a run that fails is a line with its reason.
+again; a run that fails is a line with its reason. Every run's figures are in [studies/](studies/).
 
 What all tables share, where a row or a command does not say otherwise:
 
@@ -40,19 +40,23 @@ NOT_MADE = "No table yet. This makes it:"
 def write_docs(
     folders: Sequence[Path], docs: Path, known: Mapping[StudyName, Study], commands: Mapping[StudyName, str]
 ) -> Path:
-    """Gather the tables of `folders` into studies.md and their plots into images/; of each study one per folder.
+    """Gather the tables of `folders` into studies.md, their figures into studies/ and their plots into images/; of
+    each study one per folder.
 
     Raises InputError for a file that holds no table.
     """
     lines = [HEAD.format(**vars(Sizes()))]
-    (docs / "images").mkdir(parents=True, exist_ok=True)
+    for name in ("images", "studies"):
+        (docs / name).mkdir(parents=True, exist_ok=True)
     for name, study in known.items():
         lines += [f"## {study.title}", ""]
         made = [folder for folder in folders if (folder / f"{name}.json").exists()]
         for index, folder in enumerate(made):
-            picture, shown = folder / f"{name}.png", f"images/study_{name}{f'_{index}' if index else ''}.png"
+            number = f"_{index}" if index else ""
+            picture, shown = folder / f"{name}.png", f"images/study_{name}{number}.png"
             if picture.exists():
                 shutil.copyfile(picture, docs / shown)
+            shutil.copyfile(folder / f"{name}.json", docs / "studies" / f"{name}{number}.json")
             outcome = read_outcome(folder / f"{name}.json")
             lines += [*section(outcome, shown if picture.exists() else None), ""]
         if not made:

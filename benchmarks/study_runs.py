@@ -115,6 +115,15 @@ def figures_of(plan: Plan, run: Run) -> dict[str, float]:
     return figures
 
 
+def remember(plan: Plan, run: Run, figures: dict[str, float]) -> None:
+    """Take a run for complete that was made elsewhere; its stages are made anew only where another needs them."""
+    maker = plan.maker(run, "estimator")
+    written = plan.workspace(maker).root / "row.json"
+    if not written.exists():
+        written.parent.mkdir(parents=True, exist_ok=True)
+        write_json(written, {"recipe": to_plain(maker.recipe), "figures": figures})
+
+
 def pose_and_score(workspace: Workspace, trials: Trials, points: int) -> dict[str, float]:
     """Poses by the network alone, and by both sources (figures that begin with both_); masks and surface once."""
     asked = PosesConfig(trials.photos, camera=trials.camera, box_from=trials.box_from, overlays=False)

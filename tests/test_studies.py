@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from studies import Asked, check, command, run_study
+from studies import Asked, check, command, run_study, versions
 from study_docs import write_docs
 from study_plan import RealScene, Sizes, base, trained
 from study_plan import studies as tables_of
@@ -146,6 +146,17 @@ def test_a_table_grows_row_by_row_in_its_order_and_refuses_other_sizes(tmp_path:
         run_study(replace(asked, sizes=replace(MICRO, steps=3)), "photos", tmp_path)
 
 
+def test_rows_of_a_table_made_elsewhere_are_taken_for_complete(tmp_path: Path) -> None:
+    known = {"recall_5deg_5pct": 0.5, "median_rotation_deg": math.inf}
+    asked = Asked(to=tmp_path, seeds=(4,), sizes=MICRO)
+    row = Row("found", "found", 4, known)
+    told = Outcome("masks", "Which masks", "", "", "the studio's box", versions(), vars(MICRO), (row,))
+    write_outcome(told, tmp_path)
+    assert run_study(replace(asked, variants=("found",)), "masks", tmp_path).rows[0].figures == known
+    assert run_study(replace(asked, variants=("ours",)), "occlusion", tmp_path).rows[0].figures == known
+    assert not (tmp_path / "captures").exists()
+
+
 def test_of_a_real_capture_the_held_out_photos_are_posed_and_the_others_thinned(tmp_path: Path) -> None:
     make_toy_capture(tmp_path / "toy", photos=12, tests=0)
     trials = prepare(RealScene(tmp_path / "toy", 4, most=6), tmp_path / "scene", 0)
@@ -201,6 +212,7 @@ def test_the_page_has_tables_where_there_are_some_and_commands_where_there_are_n
     write_outcome(outcome(rows, "size"), runs)
     known = tables_of(Sizes())
     page = write_docs([runs], docs, known, {name: f"python {name}" for name in known}).read_text()
+    assert (docs / "studies" / "size.json").read_bytes() == (runs / "size.json").read_bytes()
     assert "| 0.2 | small | 1 of 1 | 0.2500 |" in page and "![How large](images/study_size.png)" in page
     assert (docs / "images" / "study_size.png").stat().st_size < 30_000
     assert "No table yet. This makes it:\n\n```\npython photos\n```" in page and "python size" not in page
