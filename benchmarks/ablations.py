@@ -1,191 +1,201 @@
 """Every ablation and baseline of the paper, on workspaces that have cameras and masks already.
 
-`python benchmarks/ablations.py WORKSPACE ... --to DIR [--variants s0 s3 ...] [--seeds 0 1 2] [--steps N]`
+`python benchmarks/ablations.py WORKSPACE ... --to DIR [--seeds 0 1 2] [--variants s0 s3 ...] [--tables DIR]`
 
-Each run is a workspace of its own, DIR/SCENE/VARIANT-SEED, with links to the scene's cameras, masks and capture:
-it can be looked at like any other, goes on where it was stopped, and is skipped when complete. The table, with mean
-and deviation over scenes and seeds and the paper's figures beside, is printed and written to DIR/ablations.md.
+Each run is a workspace of its own, DIR/SCENE/VARIANT-SEED, with links to the scene's cameras, masks and capture: it
+can be looked at like any other, and goes on where it was stopped. After each, `ablations.md` and `ablations.json`
+are written to `--tables` (else to DIR): each variant's mean and deviation over the seeds for each scene, the
+paper's figures beside. Rows that `ablations.json` has, failed ones included, are not made again, wherever they were
+made.
 """
 
-import argparse
-import json
-from dataclasses import dataclass, replace
+import sys
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Annotated
 
+import tyro
+from ablation_plan import Variant, variants
 from runs import cell, coarse_iou, lend
 
 from maquette.asset.stage import AssetConfig
 from maquette.asset.stage import run as make_asset
 from maquette.data.errors import InputError
+from maquette.data.jsonio import read_record, to_plain, write_json
 from maquette.data.progress import say
 from maquette.data.workspace import Workspace
-from maquette.fields.config import Baseline, FieldsConfig
 from maquette.fields.interface import KindName
-from maquette.fields.presets import NONE, preset
 from maquette.fields.stage import run as train_fields
-from maquette.fields.teacher import TeacherConfig
-from maquette.masks.config import MasksConfig
 from maquette.masks.stage import run as make_masks
-from maquette.recipes.bench_variants import variants as strategies
+from maquette.recipes.bench_rows import attempt
 from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
 
+COLUMNS = (
+    ("mask_iou", "mask_iou"),
+    ("chamfer_diameter", "chamfer_diameter"),
+    ("psnr", "psnr"),
+    ("seconds_fields", "seconds"),
+)
+FILE = "ablations.json"
+
 
 @dataclass(frozen=True)
-class Variant:
-    """One row of the table: how its fields are configured, and what the paper reports (mIoU) and where."""
+class Sizes:
+    """What all runs of a table have in common; None is the preset's own."""
 
-    what: str
-    config: FieldsConfig | None
-    """None: no fields, the coarse masks themselves."""
-    paper: str
-    masks: MasksConfig | None = None
-    """Masks made anew, instead of the scene's."""
+    kind: KindName = "hashgrid"
+    """The networks."""
+    steps: int | None = None
+    """Steps of the fields."""
+    rays: int | None = None
+    """Rays a step."""
+    object_pixels: int | None = None
+    """The photos are shrunk until the object sphere is this wide."""
+    resolution: int = AssetConfig().resolution
+    """Cells a side of the mesh's grid."""
+
+    @property
+    def of_fields(self) -> dict[str, object]:
+        given = {"steps": self.steps, "rays": self.rays, "object_pixels": self.object_pixels}
+        return {name: value for name, value in given.items() if value is not None}
 
 
-FIGURES = ("mask_iou", "chamfer_diameter", "psnr", "seconds_fields")
+@dataclass(frozen=True)
+class Asked:
+    """What is run, where it goes, and how large it is."""
+
+    workspaces: tyro.conf.Positional[tuple[Path, ...]]
+    """Complete up to `masks`; the scene's name is the folder's."""
+    to: Path
+    """The folder of runs."""
+    tables: Path | None = None
+    """The folder of the table and its figures, if not that of the runs."""
+    seeds: tuple[int, ...] = (0,)
+    """Of the trainings."""
+    variants: tuple[str, ...] = ()
+    """Only these rows."""
+    weights: Path | None = None
+    """ImageNet weights of a SqueezeNet (.npz), for the row dff-network."""
+    sizes: Annotated[Sizes, tyro.conf.arg(name="")] = field(default_factory=Sizes)
 
 
-def variants(kind: KindName, weights: str | None = None) -> dict[str, Variant]:
-    """All rows by name. The paper's figures: Tables I (means over data sets), III, IV, V (mean), VI.
+@dataclass(frozen=True)
+class Row:
+    """One run: its figures by key, or why there are none."""
 
-    `weights` are a SqueezeNet's (.npz), of which one row's features come; without them there is no such row.
-    """
-    ours = preset(kind)
-    losses, strategy = ours.losses, strategies("strategy", ours)
+    variant: str
+    scene: str
+    seed: int
+    figures: dict[str, float]
+    failure: str = ""
 
-    def fields(**changed: object) -> FieldsConfig:
-        return replace(ours, **changed)  # type: ignore[arg-type]
 
-    rows = {
-        "s0": Variant("no masks, no clusters", strategy["s0"], "0.562 / 0.642"),
-        "s1": Variant("masks alone", strategy["s1"], "0.763 / 0.705"),
-        "s2": Variant("clusters alone, from the start", strategy["s2"], "0.967 / 0.319"),
-        "s3": Variant("masks, then clusters (ours)", strategy["s3"], "0.966 / 0.958"),
-        "fg-off": Variant("without L_fg", fields(losses=replace(losses, foreground=NONE)), "0.813 (with: 0.872)"),
-    }
-    for form in ("soft", "gated", "mean"):
-        changed = replace(losses, foreground_form=form)
-        rows[f"fg-{form}"] = Variant(f"L_fg read as {form}", fields(losses=changed), "-")
-    for share, masks, labels in ((0.05, "0.946", "0.951"), (0.10, "0.942", "0.954")):
-        percent = f"{share:.0%}".removesuffix("%")
-        rows[f"mask-noise-{percent}"] = Variant(
-            f"{percent} % of mask pixels flipped", fields(mask_noise=share), masks
-        )
-        rows[f"label-noise-{percent}"] = Variant(
-            f"{percent} % of labels replaced", fields(label_noise=share), labels
-        )
-    rows["spoil-70"] = Variant("masks spoilt by blobs to IoU 0.70", fields(spoil=0.70), "-")
-    for scale, offset, paper in (
-        (0.9, 0.0, "0.924"),
-        (1.2, 0.0, "0.920"),
-        (1.0, 0.05, "0.918"),
-        (1.0, 0.1, "0.922"),
-    ):
-        name = f"sphere-{scale:g}" if offset == 0 else f"offset-{round(100 * offset)}"
-        rows[name] = Variant(
-            f"sphere x {scale:g}, moved by {offset:.0%} of its radius",
-            fields(sphere_scale=scale, sphere_offset=offset),
-            f"{paper} (unperturbed: 0.920)",
-        )
-    for composition in ("sum", "min-sdf"):
-        rows[composition] = Variant(f"composition {composition}", fields(composition=composition), "-")
-    rows["exposure"] = Variant("exposure per photo", fields(exposure="on"), "-")
-    rows["coarse"] = Variant("the coarse masks alone", None, "0.672 to 0.900")
-    baselines: tuple[tuple[Baseline, str, str], ...] = (
-        ("neus", "NeuS, no masks", "0.397 to 0.792"),
-        ("neus-mask", "NeuS with the coarse masks", "0.623 to 0.861"),
-        ("semantic", "SemanticNeRF with the coarse masks", "0.703 to 0.916"),
-        ("dff", "DFF", "0.812 to 0.862"),
-    )
-    for name, what, paper in baselines:
-        rows[name] = Variant(what, preset(kind, name), paper)
-    if weights is not None:
-        teacher = TeacherConfig("squeezenet", weights)
-        config = replace(preset(kind, "dff"), teacher=teacher)
-        rows["dff-network"] = replace(rows["dff"], what="DFF with an ImageNet network's features", config=config)
-    given = MasksConfig(source="given")
-    rows["given"] = Variant("ours with given masks", ours, "-", given)
-    rows["neus-given"] = Variant(
-        "NeuS with given masks, where the paper has SAM's", preset(kind, "neus-mask"), "0.603 to 0.949", given
-    )
-    return rows
+@dataclass(frozen=True)
+class Table:
+    """ablations.json."""
+
+    sizes: dict[str, object]
+    rows: tuple[Row, ...]
+
+    def has(self, variant: str, scene: str, seed: int) -> bool:
+        return any((row.variant, row.scene, row.seed) == (variant, scene, seed) for row in self.rows)
 
 
 def run_one(
-    scene: Workspace, variant: Variant, folder: Path, seed: int, asset: AssetConfig, changes: dict[str, object]
-) -> dict[str, float]:
-    """The figures of one run, made or found complete; `changes` are options of the fields for all variants."""
+    scene: Workspace, variant: Variant, folder: Path, seed: int, sizes: Sizes
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The figures of one run, made or found complete."""
     if variant.config is None:
-        return {"mask_iou": coarse_iou(scene)}
+        return {"mask_iou": coarse_iou(scene)}, ()
     workspace = lend(scene, folder, ("capture", "cameras") if variant.masks else ("capture", "cameras", "masks"))
     if variant.masks is not None:
         make_masks(workspace, variant.masks)
-    config = replace(variant.config, seed=seed, **changes)  # type: ignore[arg-type]
+    config = replace(variant.config, seed=seed, **sizes.of_fields)  # type: ignore[arg-type]
     train_fields(workspace, config)
-    make_asset(workspace, asset)
-    return dict(score(workspace, ScoresConfig()).scores.figures)
+    make_asset(workspace, AssetConfig(resolution=sizes.resolution))
+    return dict(score(workspace, ScoresConfig()).scores.figures), ()
 
 
-def table(results: dict[str, list[dict[str, float]]], known: dict[str, Variant]) -> str:
-    """Markdown: a row a variant, mean and deviation over its runs."""
-    lines = [
-        "| variant | | runs | mask_iou | the paper's mIoU | chamfer_diameter | psnr | seconds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, runs in results.items():
-        cells = [cell([run[key] for run in runs if key in run]) for key in FIGURES]
-        row = [name, known[name].what, str(len(runs)), cells[0], known[name].paper, *cells[1:]]
-        lines.append(f"| {' | '.join(row)} |")
-    notes = [
+def table_before(path: Path, sizes: Sizes) -> Table:
+    """What is known already. Raises InputError where it is of other sizes, whose rows do not compare."""
+    asked = to_plain(sizes)
+    assert isinstance(asked, dict)
+    if not path.exists():
+        return Table(asked, ())
+    table = read_record(path, Table)
+    if table.sizes != asked:
+        raise InputError(f"{path} is of other runs ({table.sizes}, not {asked}): choose another --tables")
+    return table
+
+
+def markdown(table: Table, known: dict[str, Variant]) -> str:
+    """A row a variant; of each scene mean and deviation over the seeds."""
+    scenes = list(dict.fromkeys(row.scene for row in table.rows))
+    titles = [title if len(scenes) == 1 else f"{scene}: {title}" for scene in scenes for _, title in COLUMNS]
+    lines = [f"| variant | | the paper's mIoU | {' | '.join(titles)} |", f"|---|---|---{'|---' * len(titles)}|"]
+    for name, variant in known.items():
+        own = [row for row in table.rows if row.variant == name]
+        cells = [_cell([row for row in own if row.scene == scene], key) for scene in scenes for key, _ in COLUMNS]
+        if own:
+            lines.append(f"| {name} | {variant.what} | {variant.paper} | {' | '.join(cells)} |")
+    seeds = sorted({row.seed for row in table.rows})
+    lines += [
         "",
-        "Mean and deviation over scenes and seeds. The paper's figures are of its own scenes and networks: s0 "
-        "to s3 two scenes (Table III), baselines the range over data sets (Table I), others means (IV to VI). "
-        "`coarse` is scored on learnt photos, everything else on held-out ones where there are any.",
+        f"Mean and deviation over seeds {', '.join(map(str, seeds))}. The paper's figures are of its own scenes",
+        "and networks: s0 to s3 two scenes (Table III), baselines the range over data sets (Table I), others means",
+        "(IV to VI). `coarse` is scored on learnt photos, everything else on held-out ones where there are any.",
     ]
-    return "\n".join([*lines, *notes]) + "\n"
+    failed = [f"- {row.variant}, {row.scene}, seed {row.seed}: {row.failure}" for row in table.rows if row.failure]
+    return "\n".join([*lines, *(["", "No result:", "", *failed] if failed else [])]) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workspaces", type=Path, nargs="+", help="complete up to `masks`")
-    parser.add_argument("--to", type=Path, required=True)
-    parser.add_argument("--variants", nargs="+", help="default: all of them")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--kind", choices=("hashgrid", "mlp"), default="hashgrid")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--rays", type=int)
-    parser.add_argument("--object-pixels", type=int)
-    parser.add_argument("--resolution", type=int, default=AssetConfig().resolution, help="of the mesh")
-    parser.add_argument("--weights", help="of a SqueezeNet (.npz), for the row dff-network")
-    asked = parser.parse_args()
-    known = variants(asked.kind, asked.weights)
-    chosen = asked.variants or list(known)
+def _cell(rows: list[Row], key: str) -> str:
+    """A figure of one variant on one scene; how many runs had none is said."""
+    values, failed = (
+        [row.figures[key] for row in rows if key in row.figures],
+        sum(bool(row.failure) for row in rows),
+    )
+    return cell(values) + (f" ({failed} of {len(rows)} failed)" if failed else "")
+
+
+def main(asked: Asked) -> None:
+    if not asked.workspaces:
+        raise InputError("name a workspace that is complete up to `masks`")
+    known = variants(asked.sizes.kind, asked.weights)
+    chosen = asked.variants or tuple(known)
     if unknown := [name for name in chosen if name not in known]:
-        parser.error(f"no variant {unknown[0]!r}; there are {', '.join(known)}")
-    given = {"steps": asked.steps, "rays": asked.rays, "object_pixels": asked.object_pixels}
-    changes = {name: value for name, value in given.items() if value is not None}
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
-    failed = []
-    asked.to.mkdir(parents=True, exist_ok=True)
-    for name in chosen:
-        for scene in asked.workspaces:
-            for seed in asked.seeds if known[name].config is not None else asked.seeds[:1]:
-                folder = asked.to / scene.resolve().name / f"{name}-{seed}"
-                say(f"== {name}, {scene.name}, seed {seed}")
-                asset = AssetConfig(resolution=asked.resolution)
-                try:
-                    figures = run_one(Workspace(scene), known[name], folder, seed, asset, changes)
-                except InputError as error:
-                    # A baseline that finds no object is a result, not a reason to stop.
-                    failed.append(f"- {name}, {scene.name}, seed {seed}: {error}")
-                    continue
-                results[name].append(figures)
-        text = table(results, known) + ("\nNo result:\n" + "\n".join(failed) + "\n" if failed else "")
-        (asked.to / "ablations.md").write_text(text)
-        (asked.to / "ablations.json").write_text(json.dumps(results, indent=1))
-    print((asked.to / "ablations.md").read_text())
+        raise InputError(f"no variant {unknown[0]!r}; there are {', '.join(known)}")
+    folder = asked.tables or asked.to
+    for each in (asked.to, folder):
+        each.mkdir(parents=True, exist_ok=True)
+    # Rows of the network's features stay in their table where a later command has no weights.
+    shown = known | variants(asked.sizes.kind, asked.weights or Path("weights.npz"))
+    for name, workspace in product(chosen, asked.workspaces):
+        scene = workspace.resolve().name
+        for seed in asked.seeds if known[name].config is not None else asked.seeds[:1]:
+            if table_before(folder / FILE, asked.sizes).has(name, scene, seed):
+                continue
+            say(f"== {name}, {scene}, seed {seed}")
+            own = asked.to / scene / f"{name}-{seed}"
+            work = partial(run_one, Workspace(workspace), known[name], own, seed, asked.sizes)
+            # A baseline that finds no object is a result, not a reason to stop.
+            made = attempt(f"{scene}/{name}-{seed}", work)
+            row = Row(name, scene, seed, dict(made.figures), made.failure)
+            before = table_before(folder / FILE, asked.sizes)
+            table = replace(before, rows=(*before.rows, row))
+            write_json(folder / FILE, table)
+            (folder / "ablations.md").write_text(markdown(table, shown))
+    print(markdown(table_before(folder / FILE, asked.sizes), shown))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(tyro.cli(Asked, description=__doc__))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        say("stopped. What is complete is kept; the same command goes on.")
+        sys.exit(130)
