@@ -71,6 +71,12 @@ def test_of_what_is_plain_no_plane_is_told(crops: list[Crop]) -> None:
     assert not np.any(floors(plain, [look_of(crop, SPHERE) for crop in plain], PLANE))
 
 
+def test_what_lies_a_little_above_the_plane_is_not_the_plane(crops: list[Crop]) -> None:
+    looks = [look_of(crop, SPHERE) for crop in crops]
+    right, above = (np.mean(floors(crops, looks, PLANE + [0, 0, 0, by])) for by in (0.0, 0.02))
+    assert right > 0.3 and above < 1e-3
+
+
 def test_a_plane_that_few_photos_see_is_not_told(crops: list[Crop]) -> None:
     assert not np.any(floors(crops[:4], [look_of(crop, SPHERE) for crop in crops[:4]], PLANE))
 

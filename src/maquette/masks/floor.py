@@ -21,7 +21,8 @@ from maquette.data.progress import track
 from maquette.masks.crops import Crop
 from maquette.matching.stereo import Look, PlaneMap, aside, through_planes, turns_between
 
-HEIGHTS = (0.1, 0.17, 0.25, 0.35, 0.5, 0.7)
+HEIGHTS = (0.03, 0.06, 0.1, 0.17, 0.25, 0.35, 0.5, 0.7)
+"""The lowest are for white pages on a white table: without them all below 0.1 passes for the plane."""
 OTHERS = 14
 """Photos that one is compared with, the nearest of those that see the sphere from `LEAST_TURN` degrees aside."""
 LEAST_TURN = 4.0
