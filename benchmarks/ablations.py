@@ -9,7 +9,6 @@ paper's figures beside. Rows that `ablations.json` has, failed ones included, ar
 made.
 """
 
-import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -18,7 +17,7 @@ from typing import Annotated
 
 import tyro
 from ablation_plan import Variant, variants
-from runs import cell, coarse_iou, lend
+from runs import cell, coarse_iou, lend, start
 
 from maquette.asset.stage import AssetConfig
 from maquette.asset.stage import run as make_asset
@@ -192,10 +191,4 @@ def main(asked: Asked) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Asked, description=__doc__))
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        say("stopped. What is complete is kept; the same command goes on.")
-        sys.exit(130)
+    start(main, Asked, __doc__)

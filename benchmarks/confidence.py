@@ -6,13 +6,13 @@ fitted to its own, photos left out in turn. The table gives expected calibration
 fitted to all, which hold for an object without `--rehearse`. `--keep FILE` holds what was seen: more can be added.
 """
 
-import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import tyro
 from jaxtyping import Bool
+from runs import start
 
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_record, write_json
@@ -92,6 +92,8 @@ def main(asked: Asked) -> None:
         if asked.keep:
             write_json(asked.keep, AllKept(tuple(known.values())))
     rows = list(known.values())
+    if not rows:
+        raise InputError("name a workspace with a trained estimator, or a file of --keep")
     print("| workspace | poses | right | by hand | fitted to the others | to its own |")
     print("|---|---|---|---|---|---|")
     for kept in rows:
@@ -107,7 +109,4 @@ def main(asked: Asked) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Asked, description=__doc__))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    start(main, Asked, __doc__)

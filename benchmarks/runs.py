@@ -1,14 +1,21 @@
-"""What benchmarks of many trained workspaces share: stages lent from one to another, cells of their tables."""
+"""What benchmarks of many trained workspaces share: how they start, stages lent to another, cells of tables."""
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import tyro
 
 from maquette.data.captures import load_capture
+from maquette.data.errors import InputError
 from maquette.data.images import read_mask
+from maquette.data.progress import say
 from maquette.data.workspace import Workspace
 from maquette.scores.masks import iou, mask_of_weight
+
+T = TypeVar("T")
 
 
 def lend(lender: Workspace, folder: Path, stages: Iterable[str]) -> Workspace:
@@ -29,6 +36,17 @@ def coarse_iou(scene: Workspace) -> float:
             truth, coarse = read_mask(scene.given_mask(view.name)), read_mask(scene.coarse_mask(view.name))
             found.append(iou(mask_of_weight(coarse.astype(np.float32), *truth.shape[::-1]), truth))
     return float(np.mean(found)) if found else float("nan")
+
+
+def start(main: Callable[[T], None], asked: type[T], description: str | None) -> None:
+    """A benchmark's command line: what is asked, one line for bad input, a word for Ctrl-C."""
+    try:
+        main(tyro.cli(asked, description=description))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        say("stopped. What is complete is kept; the same command goes on.")
+        sys.exit(130)
 
 
 def cell(values: Sequence[float]) -> str:

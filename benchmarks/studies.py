@@ -14,7 +14,6 @@ share a folder.
 import os
 import platform
 import shlex
-import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Annotated, get_args
 
 import torch
 import tyro
+from runs import start
 from study_docs import write_docs
 from study_plan import RealScene, Sizes, StudyName, studies
 from study_runs import Plan, Run, figures_of, plan_of, remember
@@ -198,10 +198,4 @@ def main(asked: Asked) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Asked, description=__doc__))
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        say("stopped. What is complete is kept; the same command goes on.")
-        sys.exit(130)
+    start(main, Asked, __doc__)
