@@ -15,6 +15,7 @@ from torch import Tensor
 
 from maquette.masks.crops import Crop
 from maquette.masks.hull import Voxels, carved, occupancy, silhouette
+from maquette.masks.plain import foreign_regions, without
 from maquette.masks.relief import Relief, sure_parts
 from maquette.masks.shapes import largest_parts
 
@@ -46,7 +47,8 @@ def vote(
     Two rounds are enough: the cuts find the object's outline, the hull throws out what only one photo took. Where
     a person has `marked` photos, their masks stay as they are, only they teach the clusters at first, and every
     hull lies within their cones. What depth says (`reliefs`, one a photo) teaches the clusters too, and
-    stands against them and the hull.
+    stands against them and the hull; plain regions that it outlines as foreign are taken out of the cuts. They do
+    not teach: an object's plain parts may look just like the table's.
     """
     marked = marked or {}
     size = crops[0].pixels.shape[0]
@@ -58,6 +60,7 @@ def vote(
     support = [silhouette(voxels, voxels.prior, p, size, side) for p in range(len(crops))]
     bound = [silhouette(voxels, torch.ones_like(voxels.prior), p, size, side) for p in range(len(crops))]
     voters = np.array([not marked or p in marked for p in range(len(crops))])
+    foreign = [foreign_regions(c.pixels, c.valid, relief) for c, relief in zip(crops, reliefs, strict=True)]
     masks: list[Bool[np.ndarray, "size size"]] = []
     for _ in range(rounds):
         taught = [
@@ -71,7 +74,7 @@ def vote(
             if own is None:
                 said = pixel_odds(odds, label, crop, support[p], reliefs[p])
                 own = cut(crop, said, with_relief(bound[p], reliefs[p]), grabcut, reliefs[p])
-                own = largest_parts(own, 0.1)
+                own = largest_parts(without(own, foreign[p]), 0.1)
             masks.append(own)
         support, voters = common_hull(voxels, masks, valid, size, side)
         bound = support
