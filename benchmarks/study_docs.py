@@ -31,8 +31,8 @@ What all tables share, where a row or a command does not say otherwise:
   photo without a pose is infinitely wrong (`inf`: half of them and more). Mean and deviation over the seeds.
 - **Masks and surface**: `mask_iou` is of the rendered masks, on the photos learnt from (on held-out ones of a real
   capture); the IoU of the masks learnt from is theirs before any field.
-- **Seconds** are of all stages and the network's poses, by the clock of the machine that made the table; a stage
-  that two rows share counts in both.
+- **Seconds** are of all stages and the network's poses, by the clock of the machine that made the table, whatever
+  else it did; a stage that two rows share counts in both.
 """
 NOT_MADE = "No table yet. This makes it:"
 
