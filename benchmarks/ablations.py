@@ -153,10 +153,8 @@ def markdown(table: Table, known: dict[str, Variant]) -> str:
 
 def _cell(rows: list[Row], key: str) -> str:
     """A figure of one variant on one scene; how many runs had none is said."""
-    values, failed = (
-        [row.figures[key] for row in rows if key in row.figures],
-        sum(bool(row.failure) for row in rows),
-    )
+    values = [row.figures[key] for row in rows if key in row.figures]
+    failed = sum(bool(row.failure) for row in rows)
     return cell(values) + (f" ({failed} of {len(rows)} failed)" if failed else "")
 
 
@@ -171,7 +169,7 @@ def main(asked: Asked) -> None:
     for each in (asked.to, folder):
         each.mkdir(parents=True, exist_ok=True)
     # Rows of the network's features stay in their table where a later command has no weights.
-    shown = known | variants(asked.sizes.kind, asked.weights or Path("weights.npz"))
+    shown = variants(asked.sizes.kind, asked.weights or Path("weights.npz"))
     for name, workspace in product(chosen, asked.workspaces):
         scene = workspace.resolve().name
         for seed in asked.seeds if known[name].config is not None else asked.seeds[:1]:

@@ -67,10 +67,9 @@ def run_study(asked: Asked, study: StudyName, folder: Path) -> Outcome:
         raise InputError(f"{study} has no variant {unknown[0]!r}; there are {', '.join(table.variants)}")
     plan = plan_of(asked.sizes, _real(asked), folder, asked.seeds)
     runs = {run.name: run for run in plan.runs}
-    remember_tables(plan, folder)
     source = asked.capture.resolve().name if asked.capture else f"the studio's {asked.sizes.object}"
     outcome = Outcome(study, table.title, table.axis, "", source, versions(), _told(asked.sizes), ())
-    outcome = replace(outcome, rows=_rows_before(outcome, folder))
+    remember_tables(plan, folder, outcome)
     for name in asked.variants or table.variants:
         variant = table.variants[name]
         for seed in asked.seeds:
@@ -86,12 +85,11 @@ def run_study(asked: Asked, study: StudyName, folder: Path) -> Outcome:
     return outcome
 
 
-def remember_tables(plan: Plan, folder: Path) -> None:
-    """What the tables of a folder know is not made again."""
+def remember_tables(plan: Plan, folder: Path, outcome: Outcome) -> None:
+    """What a folder's tables know is not made again. Raises InputError where one is of other sizes."""
     runs = {run.name: run for run in plan.runs}
     for study in get_args(StudyName):
-        path = folder / f"{study}.json"
-        for row in read_outcome(path).rows if path.exists() else ():
+        for row in _rows_before(replace(outcome, study=study), folder):
             run = runs.get(f"{study}/{row.variant}-{row.seed}")
             if run is not None and not row.failure:
                 remember(plan, run, row.figures)

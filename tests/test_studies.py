@@ -155,6 +155,12 @@ def test_rows_of_a_table_made_elsewhere_are_taken_for_complete(tmp_path: Path) -
     assert run_study(replace(asked, variants=("found",)), "masks", tmp_path).rows[0].figures == known
     assert run_study(replace(asked, variants=("ours",)), "occlusion", tmp_path).rows[0].figures == known
     assert not (tmp_path / "captures").exists()
+    other = replace(asked, sizes=replace(MICRO, steps=3), to=tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    write_outcome(told, tmp_path / "other")
+    with pytest.raises(InputError, match=r"masks\.json is of other runs: steps was 2 and is now 3"):
+        run_study(replace(other, variants=("ours",)), "occlusion", tmp_path / "other")
+    assert not (tmp_path / "other" / "masks").exists()
 
 
 def test_of_a_real_capture_the_held_out_photos_are_posed_and_the_others_thinned(tmp_path: Path) -> None:

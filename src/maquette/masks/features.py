@@ -5,6 +5,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 
+def smooth_lab(pixels: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
+    """Lab, slightly blurred."""
+    return cv2.GaussianBlur(cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), (0, 0), 1.0)
+
+
 def appearance(pixels: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "row column feature"]:
     """Colour and texture without any weights, one descriptor a pixel.
 

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 
 from maquette.data.progress import track
 from maquette.masks.crops import Crop
+from maquette.masks.features import smooth_lab
 from maquette.matching.stereo import Look, PlaneMap, aside, through_planes, turns_between
 
 HEIGHTS = (0.03, 0.06, 0.1, 0.17, 0.25, 0.35, 0.5, 0.7)
@@ -55,8 +56,7 @@ def floors(
 
 def _colours(crop: Crop) -> Float[np.ndarray, "size size 3"]:
     """Lab, slightly blurred; far from every colour where the window may not be used."""
-    lab = cv2.cvtColor(crop.pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    lab = cv2.GaussianBlur(lab, (0, 0), 1.0)
+    lab = smooth_lab(crop.pixels)
     lab[~crop.valid] = FAR
     return lab
 

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Int8, UInt8
 from skimage.measure import label
 from skimage.segmentation import expand_labels
 
+from maquette.masks.features import smooth_lab
+
 FLAT = 16.0
 """Lab's change by Sobel's filters, summed over both directions and all channels, below which a place is flat."""
 RIM = 4
@@ -27,7 +29,7 @@ def foreign_regions(
     relief: Int8[np.ndarray, "size size"],
 ) -> Bool[np.ndarray, "size size"]:
     """Plain regions whose outline says that they are not the object's. `relief` > 0 is the object, < 0 is not."""
-    lab = cv2.GaussianBlur(cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), (0, 0), 1.0)
+    lab = smooth_lab(pixels)
     across, down = (np.abs(cv2.Sobel(lab, cv2.CV_32F, *along, ksize=3)).sum(-1) for along in ((1, 0), (0, 1)))
     region = np.asarray(label((across + down < FLAT) & valid, connectivity=1))
     around = np.where(region == 0, expand_labels(region, RIM), 0)
