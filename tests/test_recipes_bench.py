@@ -26,6 +26,7 @@ from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import look_at
 from maquette.recipes.bench import bench
 from maquette.recipes.bench_config import BenchConfig
+from maquette.recipes.bench_lmo import searches
 from maquette.recipes.bench_rows import Bench, Row
 from maquette.recipes.bench_table import markdown
 from maquette.recipes.bop_scores import compare, figures_of, model_of
@@ -251,6 +252,17 @@ def test_onboarding_is_given_poses_masks_and_nothing_of_the_test_photos(data: Pa
     assert truth is not None and [t.photo for t in truth.tests] == ["000003.png", "000004.png", "000005.png"]
     assert truth.diameter == pytest.approx(0.19) and truth.mesh is not None
     assert trimesh.load(truth.mesh, force="mesh").extents == pytest.approx([0.15, 0.1, 0.06])
+
+
+def test_without_boxes_nothing_of_the_truth_says_where_the_object_is(data: Path, tmp_path: Path) -> None:
+    capture = make_capture(tmp_path / "capture", read_dataset(data), 5, read_split(data)[5])
+    request = BenchConfig("lmo", data)
+    asked = searches(capture, Workspace(tmp_path / "o"), 5, request)
+    assert set(asked) == {"rgb", "nobox"} and asked["rgb"].box_from == capture.folder
+    assert asked["nobox"].box_from is asked["nobox"].boxes is None and asked["nobox"].search.sure == 0
+    detected = searches(capture, Workspace(tmp_path / "o"), 5, replace(request, detections=tmp_path / "d.json"))
+    assert detected["rgb"].boxes == tmp_path / "d.json" and detected["nobox"].boxes is None
+    assert set(searches(capture, Workspace(tmp_path / "o"), 5, replace(request, boxes="given"))) == {"rgb"}
 
 
 def test_an_object_that_no_photo_shows_is_refused(data: Path, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ class BenchConfig:
     """DORec's protocols: also train the estimator, and score its poses in the held-out photos."""
     estimate_with: Literal["same", "both"] = "same"
     """lmo: the model to estimate poses with: the one that the network learnt, or also the other of these two."""
+    boxes: Literal["given", "both"] = "both"
+    """lmo: boxes from the truth (or --detections); both: the photos are also searched without any."""
     detections: Path | None = None
     """lmo: BOP's detections to estimate poses from, instead of the truth's boxes."""
     results: Path | None = None

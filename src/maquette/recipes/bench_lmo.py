@@ -31,8 +31,8 @@ TITLE = "LM-O"
 BESIDE = ("ar", "ad_recall_10")
 """What is told of kinds of poses beside RGB's, as KEY_KIND."""
 Found = dict[str, list[BopResult]]
-"""Results by kind: rgb, rgbd (moved to the sensor's depth) where there is some, and other: estimated with the model
-that the network did not learn."""
+"""Results by kind: rgb, rgbd (moved to the sensor's depth) where there is some, nobox: whole photos searched, and
+other: estimated with the model that the network did not learn."""
 
 
 def lmo(job: Job) -> Bench:
@@ -67,7 +67,7 @@ def _learn_one(
     workspace = Workspace(job.folder / "objects" / _name(obj_id))
     job.learn(workspace, _stages(capture, job.request), "estimator", job.overwrite)
     own: Found = {}
-    for kind, asked in _searches(capture, workspace, obj_id, job.request).items():
+    for kind, asked in searches(capture, workspace, obj_id, job.request).items():
         estimate_poses(workspace, asked, job.overwrite)
         own[kind] = results_of(workspace, data, obj_id, asked.name)
     scores = score(workspace, ScoresConfig(points=job.request.points, seed=job.request.seed)).scores
@@ -92,7 +92,7 @@ def _stages(capture: LmoCapture, request: BenchConfig) -> RunConfig:
     return RunConfig(cameras, masks, request.fields, request.asset, estimator)
 
 
-def _searches(
+def searches(
     capture: LmoCapture, workspace: Workspace, obj_id: int, request: BenchConfig
 ) -> dict[str, PosesConfig]:
     """What is asked of the stage `poses`, by kind."""
@@ -103,6 +103,10 @@ def _searches(
     asked = {"rgb": rgb}
     if capture.depth_unit is not None:
         asked["rgbd"] = replace(rgb, name="rgbd", depth=test / "depth", depth_unit=capture.depth_unit)
+    if request.boxes == "both":
+        # The protocol says that the object is there, so the surest pose counts, however unsure.
+        surest = replace(rgb.search, sure=0.0)
+        asked["nobox"] = replace(rgb, name="nobox", box_from=None, boxes=None, search=surest)
     if request.estimate_with == "both":
         asked["other"] = replace(rgb, name="other", mesh=_other_model(capture, workspace, request))
     return asked
@@ -187,6 +191,7 @@ def _notes(request: BenchConfig, chosen: list[int], split: dict[int, Split], sen
         boxes = f"detections of {request.detections.name}"
     models = ("our own reconstruction", "the data set's own model")
     learnt, other = models if request.network == "ours" else models[::-1]
+    searched = " Keys ending in _nobox: whole photos searched." if request.boxes == "both" else ""
     beside = f" Keys ending in _other: estimated with {other}." if request.estimate_with == "both" else ""
     photos = "the photos of its own scene in LINEMOD" if published else "its reference photos in split.json"
     minutes = f"{request.estimator.minutes:g} minutes" if request.estimator.steps is None else "by steps"
@@ -196,8 +201,8 @@ def _notes(request: BenchConfig, chosen: list[int], split: dict[int, Split], sen
         f"Preset: {request.preset} (fields: {request.fields.kind}, {request.fields.steps} steps; estimator: "
         f"{request.estimator.preset}, {minutes}).",
         f"Network trained on {learnt}, poses estimated with it.{beside}",
-        f"Poses: ours, RGB only (keys ending in _rgbd: moved to the sensor's depth). Boxes: {boxes}. "
-        f"Depth for VSD: {depth}.",
+        f"Poses: ours, RGB only (keys ending in _rgbd: moved to the sensor's depth). Boxes: {boxes}."
+        f"{searched} Depth for VSD: {depth}.",
         "Alignment: rigid, by the given cameras. A failed object counts with recall 0.",
     )
 

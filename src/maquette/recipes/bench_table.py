@@ -8,6 +8,7 @@ from maquette.recipes.bench_rows import Bench
 COLUMNS = (
     "ar",
     "ar_rgbd",
+    "ar_nobox",
     "ar_other",
     "ar_vsd",
     "ar_vsd_no_sensor",
@@ -17,6 +18,7 @@ COLUMNS = (
     "adds_recall_10",
     "ad_recall_10",
     "ad_recall_10_rgbd",
+    "ad_recall_10_nobox",
     "ad_recall_10_other",
     "add_auc",
     "adds_auc",
