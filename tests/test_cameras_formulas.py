@@ -13,7 +13,7 @@ from maquette.cameras.assemble import (
 )
 from maquette.cameras.locate import locate_object, metric_scale
 from maquette.cameras.pairs import pairs_by_look, pairs_by_pose
-from maquette.cameras.sphere import plane_by_votes, sphere_from_attention, up_of_cameras
+from maquette.cameras.sphere import Plane, plane_by_votes, sphere_from_attention, up_of_cameras
 from maquette.cameras.undistort import bends, undistort_box, undistort_photo, undistort_pixels, undistorted_camera
 from maquette.cameras.video import sharpest_per_window, sharpness
 from maquette.data.formats.colmap import NO_POINT, ColmapImage, ColmapPoints
@@ -178,6 +178,18 @@ def test_a_plain_object_is_not_mistaken_for_a_textured_one_beside_it(rng):
     sphere = sphere_from_attention(np.concatenate([plain, ball]), cameras, None)
     assert sphere.contains(plain).mean() > 0.9 and not sphere.contains(ball).any()
     assert sphere.radius < 0.2 * usual
+
+
+def test_what_has_points_on_top_alone_reaches_the_plane_where_cameras_look_below_them(rng):
+    turn = rng.uniform(0, 2 * np.pi, 200)
+    rim = 0.04 * np.stack([np.cos(turn), np.sin(turn), np.zeros(200)], -1)
+    foot = rim + [0.0, 0.0, 0.002]
+    can = sphere_from_attention(rim + [0.0, 0.0, CUBE], poses(12), Plane((0.0, 0.0, 1.0), 0.0))
+    assert can.contains(foot).all() and can.contains(foot + [0.0, 0.0, CUBE - 0.002]).all()
+    # A ball on a stand, looked at itself: the plane is 0.1 below.
+    ball = CUBE / 2 - 0.01 + 0.04 * rng.uniform(0, 1, (200, 1)) * [[0.0, 0.0, 1.0]] + rim
+    alone = sphere_from_attention(ball, poses(12), Plane((0.0, 0.0, 1.0), 0.1))
+    assert alone.contains(ball).mean() > 0.95 and not alone.contains(rim - [0.0, 0.0, 0.1]).any()
 
 
 def test_a_known_size_gives_the_scale(rng):

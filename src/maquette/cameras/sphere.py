@@ -175,7 +175,8 @@ def sphere_from_attention(
     standing = _stands(points, plane, 0.15 * usual) & (np.linalg.norm(points - target, axis=-1) < 0.6 * usual)
     radius, centre = usual / 3, target
     if standing.sum() >= 20:
-        centre, radius = _enclosing(_with_feet(_cluster_near(points[standing], target, usual), plane))
+        cluster = _cluster_near(points[standing], target, usual)
+        centre, radius = _enclosing(_with_feet(cluster, plane, attention(cams_from_world)))
         radius *= MARGIN
     clearance = float(np.linalg.norm(centres - centre, axis=-1).min())
     return Sphere.at(centre, float(np.clip(radius, 0.05 * usual, 0.8 * clearance)))
@@ -235,12 +236,18 @@ def _enclosing(points: Float[np.ndarray, "point 3"]) -> tuple[Float[np.ndarray, 
     return centre, float(np.linalg.norm(kept - centre, axis=-1).max())
 
 
-def _with_feet(points: Float[np.ndarray, "point 3"], plane: Plane | None) -> Float[np.ndarray, "more 3"]:
-    """The points, and where they reach down to the plane, the lowest once more on the plane itself."""
+def _with_feet(
+    points: Float[np.ndarray, "point 3"], plane: Plane | None, looked_at: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "more 3"]:
+    """The points, and where they reach down to the plane, the lowest once more on the plane itself.
+
+    They do where some are low, and where cameras look below all of them: at sides that are too plain for points.
+    """
     if plane is None:
         return points
     height = plane.height(points)
-    low = height < np.percentile(height, 5) + 0.15 * np.percentile(height, 95)
-    if np.percentile(height, 5) > 0.35 * np.percentile(height, 95):
+    lowest, highest = np.percentile(height, [5, 95])
+    if lowest > 0.35 * highest and plane.height(looked_at) > lowest:
         return points
+    low = height < lowest + 0.15 * highest
     return np.concatenate([points, points[low] - height[low, None] * np.array(plane.normal)])
