@@ -4,6 +4,7 @@ A scene is made once for all studies that want it, in a workspace of its own: `s
 same as keyframes, whose cameras are known), `capture/` and `cameras/`; of a real capture `test/` instead.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from maquette.data.errors import InputError
 from maquette.data.formats.keyframes import FILE_NAME
 from maquette.data.jsonio import write_json
 from maquette.data.workspace import Workspace
-from maquette.geometry.transforms import inverse
+from maquette.geometry.transforms import Matrix4, inverse
 from maquette.recipes.capture import make_studio_capture
 from maquette.recipes.held_out import lay_held_out
 from maquette.studio.config import StudioConfig
@@ -54,16 +55,20 @@ def prepare(scene: Scene, folder: Path, seed: int) -> Trials:
     studio, given = folder / "studio", folder / "given"
     make_studio_capture(studio, scene, seed)
     if not (given / FILE_NAME).exists():
-        _give_cameras(studio, given)
+        give_cameras(studio, given)
     find_cameras(Workspace(folder), CamerasConfig(source=given, seed=seed))
     return Trials(studio / "test" / "photos", studio / "test" / "camera.json", studio)
 
 
-def _give_cameras(studio: Path, given: Path) -> None:
-    """The studio's capture as keyframes, in metres: its photos, masks and truth by links."""
+def give_cameras(studio: Path, given: Path, told: Callable[[Matrix4], Matrix4] = lambda pose: pose) -> None:
+    """The studio's capture as keyframes, in metres: its photos, masks and truth by links.
+
+    `told`: what is said of a true world_from_cam. Raises InputError where the folder is no capture of the studio.
+    """
     truth = load_truth(studio)
-    assert truth is not None
-    given.mkdir(exist_ok=True)
+    if truth is None:
+        raise InputError(f"{studio} holds no truth.json; make a capture with `maquette studio {studio}`")
+    given.mkdir(parents=True, exist_ok=True)
     for name, target in (
         ("rgb", "photos"),
         ("mask", "masks"),
@@ -76,7 +81,7 @@ def _give_cameras(studio: Path, given: Path) -> None:
     # Keyframes count pixel centres from whole numbers.
     record = {"width": camera.width, "height": camera.height, "fx": camera.fx, "fy": camera.fy}
     record |= {"cx": camera.cx - 0.5, "cy": camera.cy - 0.5}
-    frames = {Path(view.name).stem: {"world_from_cam": inverse(view.cam_from_world)} for view in truth.views}
+    frames = {Path(view.name).stem: {"world_from_cam": told(inverse(view.cam_from_world))} for view in truth.views}
     write_json(given / FILE_NAME, {"camera": record, "frames": frames})
 
 

@@ -23,9 +23,9 @@ from maquette.data.formats.camera_json import write_camera
 from maquette.data.formats.colmap import ColmapImage, ColmapModel, ColmapPoints, read_model, write_model
 from maquette.data.images import read_mask, read_photo, write_image
 from maquette.data.workspace import Workspace
-from maquette.geometry.align import umeyama
+from maquette.geometry.align import align_cameras, umeyama
 from maquette.geometry.lens import Lens
-from maquette.geometry.transforms import apply, centre_of, inverse, rotation_angle, rotation_of
+from maquette.geometry.transforms import apply, centre_of, inverse, rigid, rotation_angle, rotation_of, scale_of
 from toy_scene import CAMERA, CUBE, poses, take_photo, write_photos
 
 QUICK = {"max_features": 1200, "first_octave": 0}
@@ -49,11 +49,11 @@ def found(toy, tmp_path_factory):
     return workspace, request, run(workspace, request)
 
 
-def keyframes_of(folder: Path, count: int, write_masks: bool = True) -> Path:
-    """A posed capture in the keyframes format."""
+def keyframes_of(folder: Path, count: int, write_masks: bool = True, told=None) -> Path:
+    """A posed capture in the keyframes format; `told`: what it says of the poses."""
     frames = {}
     write_photos(folder / "rgb", poses(count))
-    for index, pose in enumerate(poses(count)):
+    for index, pose in enumerate(told or poses(count)):
         frames[f"{index:03d}"] = {"world_from_cam": inverse(pose).tolist()}
         if write_masks:
             (folder / "mask").mkdir(exist_ok=True)
@@ -133,6 +133,56 @@ def test_given_poses_are_kept_to_the_bit_and_masks_come_along(tmp_path):
     height = capture.points.world[:, 2]
     assert np.median(np.minimum(abs(height), abs(height - CUBE))) < 0.01
     assert read_mask(workspace.given_mask("002.png")).sum() == 10000
+
+
+def test_a_truth_whose_mesh_lies_elsewhere_is_refused(tmp_path):
+    (tmp_path / "truth.json").write_text(json.dumps({"mesh": str(tmp_path / "mesh.ply")}))
+    (tmp_path / "mesh.ply").write_bytes(b"ply")
+    with pytest.raises(InputError, match="not beside it"):
+        gather.copy_truth(tmp_path / "truth.json", tmp_path / "to")
+
+
+def shaken(cams_from_world, degrees, metres, seed=0):
+    """The poses as a phone may tell them."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for pose in cams_from_world:
+        turn = cv2.Rodrigues(np.radians(degrees) * rng.normal(size=3) / np.sqrt(3))[0]
+        found.append(rigid(turn @ pose[:3, :3], turn @ pose[:3, 3] + metres * rng.normal(size=3) / np.sqrt(3)))
+    return found
+
+
+def test_poses_that_miss_the_photos_are_adjusted_in_their_own_world_and_unit(tmp_path, capsys):
+    true, told = poses(12), shaken(poses(12), 0.7, 0.006)
+    source = keyframes_of(tmp_path / "source", 12, told=told)
+    views = {}
+    for wanted in ("auto", "keep"):
+        request = CamerasConfig(source=source, given_poses=wanted, **QUICK)
+        views[wanted] = run(Workspace(tmp_path / wanted), request).capture.views
+    assert "adjusted; cameras turn by 0." in " ".join(capsys.readouterr().err.split())
+    for view, pose in zip(views["keep"], told, strict=True):
+        np.testing.assert_allclose(view.cam_from_world, pose, atol=1e-9)
+
+    def errors(found):
+        """Of the cameras to each other: the world they share is no better than what was told."""
+        ours = [view.cam_from_world for view in found]
+        moved = align_cameras(true, ours)
+        ideal = [pose @ inverse(moved) for pose in true]
+        turns = [np.degrees(rotation_angle(a[:3, :3] @ rotation_of(b).T)) for a, b in zip(ours, ideal, strict=True)]
+        return np.median(turns), scale_of(moved), np.linalg.norm(moved[:3, 3])
+
+    (before, *_), (after, scale, shift) = errors(views["keep"]), errors(views["auto"])
+    assert before > 0.4 and after < 0.1 < before / 3
+    assert scale == pytest.approx(1, abs=0.01) and shift < 0.006
+
+
+def test_poses_that_adjusting_would_move_far_are_kept(tmp_path, capsys):
+    told = shaken(poses(10), 8.0, 0.05)
+    capture = run(
+        Workspace(tmp_path / "to"), CamerasConfig(source=keyframes_of(tmp_path / "s", 10, told=told), **QUICK)
+    ).capture
+    for view, pose in zip(capture.views, told, strict=True):
+        np.testing.assert_allclose(view.cam_from_world, pose, atol=1e-9)
 
 
 def test_a_distorted_posed_model_is_undistorted_with_its_points(tmp_path, rng):

@@ -17,6 +17,10 @@ CHUNK_PHOTOS = 4
 CHUNK_PAIRS = 128
 LOOK_FEATURES = 512
 PHOTOS_FOR_PRINCIPAL_POINT = 12
+# Where the second model lies, beside the first.
+ADJUSTED = "adjusted"
+# How far points may miss their features in one round of adjustment after the other, in pixels.
+ROUNDS = (12.0, 4.0, 4.0)
 
 
 def main() -> int:
@@ -174,20 +178,55 @@ def _refine_principal_point(pycolmap, model, threads: int) -> None:
 
 
 def _triangulate(pycolmap, request: dict, output: Path) -> None:
-    """Points from given poses, which stay as they are."""
+    """Points from given poses, which stay as they are; beside them, where asked for, poses that fit the photos."""
+    _tell("triangulation", 0, 1)
+    model = _triangulated(pycolmap, request, request["poses"], output)
+    model.write_binary(output)
+    limit = request["adjust_above"]
+    if limit is None or (model.num_points3D() > 0 and model.compute_mean_reprojection_error() <= limit):
+        return
+    folder = output / ADJUSTED
+    folder.mkdir()
+    poses = request["poses"]
+    for done, most in enumerate(ROUNDS):
+        model = _triangulated(pycolmap, request, poses, folder, most)
+        if model.num_points3D() == 0:
+            shutil.rmtree(folder)
+            return
+        _adjust(pycolmap, model, request["threads"])
+        by_name = {image.name: image for image in model.images.values()}
+        poses = [by_name[photo["name"]].cam_from_world().matrix() for photo in request["photos"]]
+        _tell("adjusting", done + 1, len(ROUNDS))
+    _triangulated(pycolmap, request, poses, folder).write_binary(folder)
+
+
+def _adjust(pycolmap, model, threads: int) -> None:
+    """Bundle adjustment of poses and points; cameras keep their parameters."""
+    options = pycolmap.BundleAdjustmentOptions(
+        refine_focal_length=False, refine_principal_point=False, refine_extra_params=False, print_summary=False
+    )
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
+    options.ceres.solver_options.max_num_iterations = 50
+    options.ceres.solver_options.num_threads = threads
+    pycolmap.bundle_adjustment(model, options)
+
+
+def _triangulated(pycolmap, request: dict, poses, folder: Path, most: float | None = None):
+    """Points from poses that stay as they are; `most`: pixels by which they may miss their features."""
     model = pycolmap.Reconstruction()
     with pycolmap.Database.open(request["database"]) as database:
         ids = {image.name: image.image_id for image in database.read_all_images()}
         for camera in database.read_all_cameras():
             model.add_camera_with_trivial_rig(camera)
-    for photo, pose in zip(request["photos"], request["poses"], strict=True):
+    for photo, pose in zip(request["photos"], poses, strict=True):
         image = pycolmap.Image(name=photo["name"], image_id=ids[photo["name"]], camera_id=photo["camera"] + 1)
         cam_from_world = pycolmap.Rigid3d([row[:4] for row in pose[:3]])
         model.add_image_with_trivial_frame(image, cam_from_world)
     options = _options(pycolmap, request)
-    _tell("triangulation", 0, 1)
-    model = pycolmap.triangulate_points(model, request["database"], request["images"], output, True, options)
-    model.write_binary(output)
+    if most is not None:
+        options.mapper.filter_max_reproj_error = most
+        options.triangulation.complete_max_reproj_error = options.triangulation.merge_max_reproj_error = most
+    return pycolmap.triangulate_points(model, request["database"], request["images"], folder, True, options)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def copy_truth(truth: Path, folder: Path) -> None:
     content = read_json(truth)
     mesh = content.get("mesh") if isinstance(content, dict) else None
     if isinstance(mesh, str):
-        if not (truth.parent / mesh).exists():
+        if Path(mesh).is_absolute() or ".." in Path(mesh).parts or not (truth.parent / mesh).exists():
             raise InputError(f"{truth} names the mesh {mesh}, which is not beside it.")
         (folder / mesh).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(truth.parent / mesh, folder / mesh)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from maquette.cameras.colmap_worker import ADJUSTED
 from maquette.data.errors import InputError
 from maquette.data.formats.colmap import ColmapModel, read_model
 from maquette.data.jsonio import write_json
@@ -39,10 +40,11 @@ class CameraEntry:
 class Request:
     """One run of COLMAP over the photos of folder `images`.
 
-    `poses` (cam_from_world, one per photo) are kept and points triangulated; None: poses are found. `fixed`
-    keeps the cameras' parameters. `pairs` are indices of photos to match; None: each photo with the `partners`
-    it looks most alike and its `neighbours` in order. `masks` is a folder of NAME.png for every photo, black
-    where no feature may be.
+    `poses` (cam_from_world, one per photo) are kept and points triangulated; None: poses are found. Where points
+    triangulated from them miss their features by more than `adjust_above` pixels (mean), a second model is made
+    whose poses are adjusted to the photos (`read_adjusted`). `fixed` keeps the cameras' parameters. `pairs` are
+    indices of photos to match; None: each photo with the `partners` it looks most alike and its `neighbours` in
+    order. `masks` is a folder of NAME.png for every photo, black where no feature may be.
     """
 
     images: Path
@@ -61,6 +63,7 @@ class Request:
     threads: int
     seed: int
     masks: Path | None = None
+    adjust_above: float | None = None
 
 
 def entry_of(lens: Lens, focal_known: bool = True) -> CameraEntry:
@@ -112,6 +115,12 @@ def run_colmap(request: Request, progress: Progress) -> ColmapModel | None:
     if status != 0:
         raise InputError(_failure(status, (folder / "colmap.log").read_text()))
     return read_model(request.output) if (request.output / "images.bin").exists() else None
+
+
+def read_adjusted(request: Request) -> ColmapModel | None:
+    """The second model of a request with `adjust_above`, in a world of its own; None where there was no need."""
+    folder = request.output / ADJUSTED
+    return read_model(folder) if (folder / "images.bin").exists() else None
 
 
 def _failure(status: int, log: str) -> str:

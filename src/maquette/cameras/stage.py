@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from maquette.cameras import assemble, checks, gather, given, sources, splitting
+from maquette.cameras import adjusted, assemble, checks, gather, given, sources, splitting
 from maquette.cameras.exif import focal_length
 from maquette.cameras.given import Beside, BesideConfig
 from maquette.cameras.locate import PixelBox, locate_object, metric_scale
 from maquette.cameras.pairs import pairs_by_pose
-from maquette.cameras.sfm import PhotoEntry, Request, entry_of, run_colmap, unknown_lens
+from maquette.cameras.sfm import PhotoEntry, Request, entry_of, read_adjusted, run_colmap, unknown_lens
 from maquette.cameras.sources import Posed, Source
 from maquette.cameras.undistort import undistort_box, undistorted_camera
 from maquette.data.captures import load_capture, save_capture
@@ -35,6 +35,7 @@ STEPS = {
     "features": "features of photos",
     "matches": "matching pairs of photos",
     "mapping": "placing photos",
+    "adjusting": "fitting given poses to the photos",
 }
 
 
@@ -57,6 +58,10 @@ class CamerasConfig:
     neither list are left away."""
     camera: Path | None = None
     """The calibration of all photos: a camera.json or a COLMAP cameras.txt. Without it, found from the photos."""
+    given_poses: adjusted.GivenPoses = "auto"
+    """Poses that come with the photos (of a phone, a robot, a tracker). keep: as they are. adjust: bundle adjusted
+    to the photos, in the frame and unit they came in. auto: adjusted where they miss the photos' features by more
+    than a pixel, features agree far better afterwards, and no camera moves so far that something else is amiss."""
     box: tuple[str, float, float, float, float] | None = None
     """The object in one photo: PHOTO x0 y0 x1 y1, in pixels of the photo as displayed."""
     size: float | None = None
@@ -224,11 +229,14 @@ def _reconstruct(
         threads=os.cpu_count() or 1,
         seed=request.seed,
         masks=given.write_for_colmap(beside, sized, work / "masks"),
+        adjust_above=adjusted.needed_above(request.given_poses, shots[0].lens, request.max_dimension),
     )
     with steps(STEPS) as progress:
         model = run_colmap(asked, progress)
     if model is None or len(model.images) < 3:
         raise checks.nothing_built(0 if model is None else len(model.images), len(shots), request.camera)
+    if posed is not None and (other := read_adjusted(asked)) is not None:
+        model = adjusted.choose(model, other, request.given_poses)
     by_name = {image.name: model.cameras[image.camera_id] for image in model.images.values()}
     return model, [replace(s, lens=by_name[s.colmap_name]) for s in shots if s.colmap_name in by_name]
 

@@ -3,7 +3,15 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from maquette.geometry.transforms import Matrix4, apply, similarity
+from maquette.geometry.transforms import (
+    Matrix4,
+    apply,
+    centre_of,
+    inverse,
+    nearest_rotation,
+    rotation_angle,
+    similarity,
+)
 
 
 def umeyama(
@@ -79,6 +87,32 @@ def point_of_attention(
         distance = np.linalg.norm((across @ (point - centres)[:, :, None])[..., 0], axis=-1)
         weights = 1.0 / np.maximum(distance, np.median(distance) + 1e-12)
     return point
+
+
+def align_cameras(cams_from_a: list[Matrix4], cams_from_b: list[Matrix4]) -> Matrix4:
+    """b_from_a, the similarity between two worlds in which the same cameras stand; best where they look.
+
+    Robust: few wrong cameras move it little. The rotation is the cameras' own, so centres on a line will do; the
+    scale is the median of the distances' ratios. At least two cameras, not all in one place.
+    """
+    turns = np.stack([b[:3, :3].T @ a[:3, :3] for a, b in zip(cams_from_a, cams_from_b, strict=True)])
+    rotation, weights = np.eye(3), np.ones(len(turns))
+    for _ in range(10):
+        rotation = nearest_rotation((weights[:, None, None] * turns).sum(0))
+        angles = np.array([rotation_angle(turn @ rotation.T) for turn in turns])
+        weights = 1 / np.maximum(angles, np.median(angles) + 1e-9)
+    a, b = (np.stack([centre_of(pose) for pose in poses]) for poses in (cams_from_a, cams_from_b))
+    one, other = np.triu_indices(len(a), 1)
+    in_a, in_b = (np.linalg.norm(centres[one] - centres[other], axis=-1) for centres in (a, b))
+    far = in_a >= np.median(in_a)
+    scale = float(np.median(in_b[far] / in_a[far]))
+    target = point_of_attention(a, np.stack([pose[2, :3] for pose in cams_from_a]))
+    # Where each camera sees the point, told in b: a turn of a camera moves this less than it moves its centre.
+    placed = [
+        apply(inverse(to_b), scale * apply(from_a, target))
+        for from_a, to_b in zip(cams_from_a, cams_from_b, strict=True)
+    ]
+    return similarity(scale, rotation, np.median(placed, axis=0) - scale * rotation @ target)
 
 
 def fit_plane(
