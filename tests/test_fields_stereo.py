@@ -125,6 +125,7 @@ def test_depth_of_inexact_cameras_is_left_aside(capsys: pytest.CaptureFixture[st
     assert not len(dense_points(photos, strict, 0).points)
     assert "of the object's points are contradicted by others" in capsys.readouterr().err
     assert len(dense_points(photos, DenseConfig(planes=64, trusted=0.0), 0).points)
+    assert len(dense_points(photos, strict, 0, exact=True).points)
 
 
 def test_no_place_drawn_as_free_lies_in_the_cube(dense: DensePoints) -> None:
