@@ -11,7 +11,7 @@ from study_tables import finite_or_not
 
 from maquette.asset.stage import run as make_asset
 from maquette.data.errors import InputError
-from maquette.data.jsonio import read_json, to_plain, write_json
+from maquette.data.jsonio import from_plain, read_json, to_plain, write_json
 from maquette.data.workspace import STAGES, Workspace
 from maquette.estimator.stage import run as train_estimator
 from maquette.fields.stage import run as train_fields
@@ -104,7 +104,8 @@ def figures_of(plan: Plan, run: Run) -> dict[str, float]:
     written, asked = workspace.root / "row.json", to_plain(run.recipe)
     if written.exists():
         known = read_json(written)
-        if isinstance(known, dict) and known["recipe"] == asked:
+        # Options that did not exist when the row was made had their defaults.
+        if isinstance(known, dict) and to_plain(from_plain(Recipe, known["recipe"], written)) == asked:
             return finite_or_not(known["figures"])
         raise InputError(f"{workspace.root} was made by another recipe: choose another --to, or remove it")
     trials = complete(plan, run, "estimator")

@@ -110,6 +110,10 @@ def test_a_complete_run_is_skipped_and_one_of_another_recipe_is_refused(
     folder = plan.folder / run.name
     (folder / "estimator").rename(folder / "away")
     assert figures_of(plan, run) == figures
+    row = json.loads((folder / "row.json").read_text())
+    del row["recipe"]["fields"]["stereo"]["neighbours"]  # as if the option were younger than the row
+    (folder / "row.json").write_text(json.dumps(row))
+    assert figures_of(plan, run) == figures
     assert not (folder / "estimator").exists()
     (folder / "away").rename(folder / "estimator")
     other = replace(run, recipe=replace(run.recipe, asset=AssetConfig(resolution=64)))
