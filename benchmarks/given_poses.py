@@ -3,8 +3,8 @@
     python benchmarks/given_poses.py STUDIO --to DIR [--degrees 0.7] [--millimetres 8]
 
 A capture of the studio (`maquette studio`, or a demo's studio/) three times: with its true poses, with poses off by
-about so much (normally distributed, a tool like a phone's tracker), and with these adjusted. Masks are the truth's
-and the fields small, so that the rows differ by their cameras alone. Complete rows are not made again.
+about so much (normally distributed, as a phone's tracker may tell them), and with these adjusted. Masks are the
+truth's and the fields small, so that the rows differ by their cameras alone. Complete stages are not done again.
 """
 
 from dataclasses import dataclass
@@ -58,15 +58,11 @@ def shaken(world_from_cam: Matrix4, degrees: float, metres: float, rng: np.rando
 
 
 def main(asked: Asked) -> None:
-    rng = np.random.default_rng(asked.seed)
-    if not (asked.to / "true").exists():
-        give_cameras(asked.studio, asked.to / "true")
-        metres = asked.millimetres / 1000
-        give_cameras(asked.studio, asked.to / "shaken", lambda pose: shaken(pose, asked.degrees, metres, rng))
-    cells = [
-        f"| poses | features missed by, px | points | {' | '.join(COLUMNS)} |",
-        "|---" * (3 + len(COLUMNS)) + "|",
-    ]
+    rng, metres = np.random.default_rng(asked.seed), asked.millimetres / 1000
+    give_cameras(asked.studio, asked.to / "true")
+    give_cameras(asked.studio, asked.to / "shaken", lambda pose: shaken(pose, asked.degrees, metres, rng))
+    head = ("poses", "features missed by, px", "points", *COLUMNS)
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     ways: tuple[tuple[str, GivenPoses], ...] = (("true", "keep"), ("shaken", "keep"), ("shaken", "auto"))
     for name, wanted in ways:
         workspace = Workspace(asked.to / f"{name}-{wanted}")
@@ -77,8 +73,8 @@ def main(asked: Asked) -> None:
         capture = load_capture(workspace)
         row = [f"{capture.reprojection_error_px or 0:.2f}", str(len(capture.points.world))]
         row += [f"{figures[key]:.4f}" for key in COLUMNS]
-        cells.append(f"| {name}, {wanted} | {' | '.join(row)} |")
-    print("\n".join(cells))
+        lines.append(f"| {name}, {wanted} | {' | '.join(row)} |")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from given_poses import shaken
 from PIL import Image
 
 from maquette.cameras import gather
+from maquette.cameras.adjusted import choose
 from maquette.cameras.sources import find_source
 from maquette.cameras.stage import CamerasConfig, run
 from maquette.data.captures import load_capture
@@ -25,7 +27,7 @@ from maquette.data.images import read_mask, read_photo, write_image
 from maquette.data.workspace import Workspace
 from maquette.geometry.align import align_cameras, umeyama
 from maquette.geometry.lens import Lens
-from maquette.geometry.transforms import apply, centre_of, inverse, rigid, rotation_angle, rotation_of, scale_of
+from maquette.geometry.transforms import apply, centre_of, inverse, rotation_angle, rotation_of, scale_of
 from toy_scene import CAMERA, CUBE, poses, take_photo, write_photos
 
 QUICK = {"max_features": 1200, "first_octave": 0}
@@ -142,18 +144,14 @@ def test_a_truth_whose_mesh_lies_elsewhere_is_refused(tmp_path):
         gather.copy_truth(tmp_path / "truth.json", tmp_path / "to")
 
 
-def shaken(cams_from_world, degrees, metres, seed=0):
+def told_of(cams_from_world, degrees, metres):
     """The poses as a phone may tell them."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for pose in cams_from_world:
-        turn = cv2.Rodrigues(np.radians(degrees) * rng.normal(size=3) / np.sqrt(3))[0]
-        found.append(rigid(turn @ pose[:3, :3], turn @ pose[:3, 3] + metres * rng.normal(size=3) / np.sqrt(3)))
-    return found
+    rng = np.random.default_rng(0)
+    return [inverse(shaken(inverse(pose), degrees, metres, rng)) for pose in cams_from_world]
 
 
 def test_poses_that_miss_the_photos_are_adjusted_in_their_own_world_and_unit(tmp_path, capsys):
-    true, told = poses(12), shaken(poses(12), 0.7, 0.006)
+    true, told = poses(12), told_of(poses(12), 0.7, 0.006)
     source = keyframes_of(tmp_path / "source", 12, told=told)
     views = {}
     for wanted in ("auto", "keep"):
@@ -176,13 +174,35 @@ def test_poses_that_miss_the_photos_are_adjusted_in_their_own_world_and_unit(tmp
     assert scale == pytest.approx(1, abs=0.01) and shift < 0.006
 
 
-def test_poses_that_adjusting_would_move_far_are_kept(tmp_path, capsys):
-    told = shaken(poses(10), 8.0, 0.05)
-    capture = run(
-        Workspace(tmp_path / "to"), CamerasConfig(source=keyframes_of(tmp_path / "s", 10, told=told), **QUICK)
-    ).capture
-    for view, pose in zip(capture.views, told, strict=True):
+def test_poses_that_miss_the_photos_by_far_are_kept(tmp_path):
+    told = told_of(poses(10), 8.0, 0.05)
+    request = CamerasConfig(source=keyframes_of(tmp_path / "s", 10, told=told), **QUICK)
+    for view, pose in zip(run(Workspace(tmp_path / "to"), request).capture.views, told, strict=True):
         np.testing.assert_allclose(view.cam_from_world, pose, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "after", "wanted", "said"),
+    [
+        (0.7, 0.4, "auto", "adjusted; cameras turn by 0."),
+        (0.7, 1.8, "auto", ""),
+        (6.0, 0.4, "auto", "the object moved in its surroundings, or the poses are of other photos. Kept"),
+        (6.0, 0.4, "adjust", "adjusted; cameras turn by"),
+    ],
+)
+def test_adjusted_poses_are_taken_where_they_fit_far_better_and_lie_near(capsys, degrees, after, wanted, said):
+    def model(cams_from_world, error, seen=25):
+        ids = np.arange(seen)
+        images = {i: ColmapImage(f"{i}.png", 1, p, np.zeros((seen, 2)), ids) for i, p in enumerate(cams_from_world)}
+        world = np.zeros((seen, 3))
+        points = ColmapPoints(ids, world, world.astype(np.uint8), np.full(seen, float(error)))
+        return ColmapModel({1: LENS}, images, points)
+
+    given = model(told_of(poses(12), degrees, 0.001), 2.0)
+    chosen = choose(given, model(poses(12), after), wanted)
+    assert (chosen is given) == ("adjusted;" not in said)
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert choose(given, model(poses(12), after, seen=5), "adjust") is given
 
 
 def test_a_distorted_posed_model_is_undistorted_with_its_points(tmp_path, rng):

@@ -7,13 +7,15 @@ from maquette.geometry.align import align_cameras, fit_plane, point_of_attention
 from maquette.geometry.transforms import (
     apply,
     centre_of,
+    inverse,
     look_at,
     random_rotation,
     rigid,
-    rotation_of,
     scale_of,
     similarity,
+    without_scale,
 )
+from toy_scene import poses
 
 
 @pytest.mark.parametrize("with_scale", [True, False])
@@ -102,24 +104,10 @@ def test_two_points_make_no_plane(rng: np.random.Generator) -> None:
         fit_plane(np.zeros((2, 3)), 0.1, rng)
 
 
-def _ring(count: int) -> list[np.ndarray]:
-    turns = np.linspace(0, 5, count)
-    eyes = [np.array([2 * np.cos(t), 2 * np.sin(t), 1 + 0.1 * t]) for t in turns]
-    return [look_at(eye, np.array([0.1, 0.0, 0.2]), np.array([0.0, 0.0, 1.0])) for eye in eyes]
-
-
-def _in_world(poses: list[np.ndarray], b_from_a: np.ndarray) -> list[np.ndarray]:
-    found = []
-    for pose in poses:
-        rotation = pose[:3, :3] @ rotation_of(b_from_a).T
-        found.append(rigid(rotation, -rotation @ apply(b_from_a, centre_of(pose))))
-    return found
-
-
 def test_worlds_are_aligned_by_their_cameras_with_some_wrong_ones(rng: np.random.Generator) -> None:
     truth = similarity(0.4, random_rotation(rng), rng.normal(size=3))
-    ours = _ring(12)
-    theirs = _in_world(ours, truth)
+    ours = poses(12)
+    theirs = [without_scale(pose @ inverse(truth)) for pose in ours]
     np.testing.assert_allclose(align_cameras(ours, theirs), truth, atol=1e-9)
     theirs[3], theirs[7] = theirs[8], rigid(random_rotation(rng), rng.normal(size=3))
     np.testing.assert_allclose(align_cameras(ours, theirs), truth, atol=0.02)
@@ -129,4 +117,5 @@ def test_cameras_on_a_line_align_worlds_too(rng: np.random.Generator) -> None:
     truth = similarity(3.0, random_rotation(rng), rng.normal(size=3))
     eyes = [np.array([0.2 * i, 2.0, 0.5]) for i in range(6)]
     ours = [look_at(eye, np.zeros(3), np.array([0.0, 0.0, 1.0])) for eye in eyes]
-    np.testing.assert_allclose(align_cameras(ours, _in_world(ours, truth)), truth, atol=1e-9)
+    theirs = [without_scale(pose @ inverse(truth)) for pose in ours]
+    np.testing.assert_allclose(align_cameras(ours, theirs), truth, atol=1e-9)

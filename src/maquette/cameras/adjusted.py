@@ -12,13 +12,12 @@ import numpy as np
 
 from maquette.data.formats.colmap import NO_POINT, ColmapModel
 from maquette.data.progress import say
+from maquette.data.records import exact_px
 from maquette.geometry.align import align_cameras, point_of_attention
 from maquette.geometry.lens import Lens
-from maquette.geometry.transforms import Matrix4, apply, centre_of, inverse, rigid, rotation_angle, rotation_of
+from maquette.geometry.transforms import apply, centre_of, inverse, rotation_angle, without_scale
 
 GivenPoses = Literal["auto", "keep", "adjust"]
-# Features of a photo as COLMAP sees it are good to half a pixel.
-LIMIT_PX = 1.0
 # What adjusted poses must bring the error down to, as a share of what it was.
 GAIN = 0.7
 # How far poses of a static scene are off at most: more means that the object moved in its surroundings.
@@ -27,16 +26,19 @@ MOST_TURN_DEG, MOST_SHIFT = 2.0, 0.03
 FEWEST_POINTS = 20
 
 
-def needed_above(wanted: GivenPoses, lens: Lens, max_dimension: int) -> float | None:
+def needed_above(wanted: GivenPoses, lens: Lens) -> float | None:
     """The mean error in pixels of a photo above which given poses are adjusted; None: never."""
     if wanted == "keep":
         return None
-    return 0.0 if wanted == "adjust" else LIMIT_PX * max(1.0, max(lens.width, lens.height) / max_dimension)
+    return 0.0 if wanted == "adjust" else exact_px(lens.width, lens.height)
 
 
 def choose(given: ColmapModel, other: ColmapModel, wanted: GivenPoses) -> ColmapModel:
     """The model of the given poses, or `other` with adjusted ones, in the world of the given; told in a line."""
     adjusted = in_world_of(given, other)
+    if adjusted is given:
+        say("  given poses cannot be adjusted: too few features of the photos match")
+        return given
     before, after = mean_error(given), mean_error(adjusted)
     turn, shift = change(given, adjusted)
     told = f"given poses miss the photos' features by {before:.2f} px, adjusted to the photos by {after:.2f} px"
@@ -56,7 +58,8 @@ def in_world_of(given: ColmapModel, other: ColmapModel) -> ColmapModel:
     if len(held) < 3:
         return given
     given_from_other = align_cameras([i.cam_from_world for i in held], [poses[i.name] for i in held])
-    poses |= {image.name: _moved(image.cam_from_world, given_from_other) for image in held}
+    other_from_given = inverse(given_from_other)
+    poses |= {image.name: without_scale(image.cam_from_world @ other_from_given) for image in held}
     images = {key: replace(image, cam_from_world=poses[image.name]) for key, image in other.images.items()}
     points = replace(other.points, world=apply(given_from_other, other.points.world))
     return replace(other, images=images, points=points)
@@ -82,9 +85,3 @@ def change(given: ColmapModel, adjusted: ColmapModel) -> tuple[float, float]:
         for a, b in pairs
     ]
     return float(np.median(turns)), float(np.median(shifts))
-
-
-def _moved(cam_from_other: Matrix4, given_from_other: Matrix4) -> Matrix4:
-    """The same camera in the other world."""
-    rotation = cam_from_other[:3, :3] @ rotation_of(given_from_other).T
-    return rigid(rotation, -rotation @ apply(given_from_other, centre_of(cam_from_other)))

@@ -167,7 +167,7 @@ def sphere_from_attention(
     Without such points, a third of the cameras' distance. No camera is inside.
     """
     centres = np.stack([centre_of(pose) for pose in cams_from_world])
-    target = attention(cams_from_world)
+    target = looked_at = attention(cams_from_world)
     distance = np.linalg.norm(centres - target, axis=-1)
     usual = float(np.median(distance))
     if plane is not None:
@@ -176,7 +176,7 @@ def sphere_from_attention(
     radius, centre = usual / 3, target
     if standing.sum() >= 20:
         cluster = _cluster_near(points[standing], target, usual)
-        centre, radius = _enclosing(_with_feet(cluster, plane, attention(cams_from_world)))
+        centre, radius = _enclosing(_with_feet(cluster, plane, looked_at))
         radius *= MARGIN
     clearance = float(np.linalg.norm(centres - centre, axis=-1).min())
     return Sphere.at(centre, float(np.clip(radius, 0.05 * usual, 0.8 * clearance)))

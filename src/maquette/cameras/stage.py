@@ -229,7 +229,7 @@ def _reconstruct(
         threads=os.cpu_count() or 1,
         seed=request.seed,
         masks=given.write_for_colmap(beside, sized, work / "masks"),
-        adjust_above=adjusted.needed_above(request.given_poses, shots[0].lens, request.max_dimension),
+        adjust_above=adjusted.needed_above(request.given_poses, shots[0].lens),
     )
     with steps(STEPS) as progress:
         model = run_colmap(asked, progress)

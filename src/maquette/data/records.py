@@ -34,6 +34,12 @@ class Points:
     xy: Float[np.ndarray, "observation 2"]
 
 
+def exact_px(width: int, height: int) -> float:
+    """By how much exact cameras miss features at most, on average, in pixels of such a photo: features are good to
+    half a pixel of the photos they are sought in, which are shrunk to 1200 pixels."""
+    return max(1.0, max(width, height) / 1200)
+
+
 @dataclass(frozen=True)
 class Capture:
     """Photos with cameras, the object sphere and sparse points, all in the world frame.
@@ -55,6 +61,12 @@ class Capture:
     reprojection_error_px: float | None = None
     scale_error: float | None = None
     size: float | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the cameras are known to fit the photos' features."""
+        error, camera = self.reprojection_error_px, self.views[0].camera
+        return error is not None and error <= exact_px(camera.width, camera.height)
 
     @property
     def learnt(self) -> tuple[View, ...]:

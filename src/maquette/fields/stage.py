@@ -21,8 +21,6 @@ from maquette.geometry.sphere import Sphere
 from maquette.kernels.device import device_named
 
 __all__ = ["FieldsConfig", "FieldsResult", "run"]
-# Cameras that miss the photos' features by less, on average, are exact.
-EXACT_PX = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,9 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
         return FieldsResult(stage.final, last_psnr(stage.final), 0.0)
     capture = replace(capture, sphere=_sphere(capture, request))
     photos = training_photos(workspace, capture, request)
-    exact = capture.reprojection_error_px is not None and capture.reprojection_error_px < EXACT_PX
-    dense = dense_points(photos, request.stereo, request.seed, exact) if request.start == "stereo" else None
+    dense = None
+    if request.start == "stereo":
+        dense = dense_points(photos, request.stereo, request.seed, capture.exact)
     bank = RayBank(photos, object_points(workspace, capture, request), dense)
     floor = floor_plane(capture) if request.plane == "on" else None
     say(f"fields: {request.steps} steps of {request.rays} rays from {len(photos)} photos")
