@@ -21,6 +21,7 @@ from typing import Annotated, get_args
 
 import torch
 import tyro
+from filelock import FileLock
 from runs import start
 from study_docs import write_docs
 from study_plan import RealScene, Sizes, StudyName, studies
@@ -79,9 +80,10 @@ def run_study(asked: Asked, study: StudyName, folder: Path) -> Outcome:
                 say(f"== {run.name}")
                 got = attempt(run.name, partial(_work, plan, run))
                 made = replace(made, figures=dict(got.figures), failure=_anywhere(got.failure, asked, folder))
-            outcome = replace(outcome, rows=_rows_before(outcome, folder))
-            outcome = _with_row(outcome, made, asked, study, list(table.variants))
-            write_outcome(outcome, folder)
+            with FileLock(folder / f".{study}.lock"):
+                outcome = replace(outcome, rows=_rows_before(outcome, folder))
+                outcome = _with_row(outcome, made, asked, study, list(table.variants))
+                write_outcome(outcome, folder)
     return outcome
 
 

@@ -119,6 +119,12 @@ def test_the_same_again_is_skipped_and_something_else_says_what(found):
     workspace, request, result = found
     again = run(workspace, request)
     assert again.skipped and again.capture.sphere == result.capture.sphere
+    written = workspace.cameras / "config.json"
+    older = json.loads(now := written.read_text())
+    del older["given_poses"]
+    written.write_text(json.dumps(older))
+    assert run(workspace, request).skipped, "a version without that option made the same"
+    written.write_text(now)
     changed = CamerasConfig(source=request.source, camera=request.camera, holdout=4, **QUICK)
     with pytest.raises(InputError, match=r"holdout was 5 and is now 4.*--overwrite"):
         run(workspace, changed)

@@ -28,7 +28,7 @@ class _Config:
 
 
 def _finish(
-    final: Path, config: _Config, inputs: dict[str, Path], text: str, overwrite: bool = False
+    final: Path, config: object, inputs: dict[str, Path], text: str, overwrite: bool = False
 ) -> StageFolder:
     folder = begin_stage(final, config, inputs, overwrite)
     if not folder.complete:
@@ -91,6 +91,8 @@ def test_an_option_that_is_new_since_is_taken_for_its_default(tmp_path: Path, in
     ):
         with pytest.raises(InputError, match=said):
             begin_stage(final, asked, inputs)
+    _finish(tmp_path / "named", {"seed": 1, "one": _Config()}, inputs, "one")
+    assert begin_stage(tmp_path / "named", {"seed": 1, "one": _Newer()}, inputs).complete
     _finish(final, _Newer(places=("there",)), inputs, "two", overwrite=True)
     with pytest.raises(InputError, match=r"places was \['there'\] and is now None"):
         begin_stage(final, _Config(), inputs)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,6 +149,15 @@ def test_a_table_grows_row_by_row_in_its_order_and_refuses_other_sizes(tmp_path:
         InputError, match=r"photos\.json is of other runs: steps was 2 and is now 3\. Choose another"
     ):
         run_study(replace(asked, sizes=replace(MICRO, steps=3)), "photos", tmp_path)
+
+
+def test_processes_that_share_a_folder_lose_no_row_of_each_other(tmp_path: Path) -> None:
+    make_toy_capture(tmp_path / "toy", photos=8, tests=0)
+    asked = Asked(to=tmp_path, capture=tmp_path / "toy", holdout=4, sizes=MICRO, variants=("10", "25", "50"))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: run_study(replace(asked, seeds=(seed,)), "photos", tmp_path), range(4)))
+    found = [(row.variant, row.seed) for row in read_outcome(tmp_path / "photos.json").rows]
+    assert found == [(name, seed) for name in asked.variants for seed in range(4)]
 
 
 def test_rows_of_a_table_made_elsewhere_are_taken_for_complete(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
 from maquette.data.formats.colmap import ColmapModel, write_model
 from maquette.data.images import select_photos
-from maquette.data.jsonio import to_plain
 from maquette.data.progress import Stopwatch, say, steps, track
 from maquette.data.records import Capture, View
 from maquette.data.workspace import StageFolder, Workspace, begin_stage, swap_in
@@ -117,8 +116,7 @@ def run(workspace: Workspace, request: CamerasConfig, overwrite: bool = False) -
         inputs |= {"ignored": request.beside.ignore_masks}
     if request.split is not None:
         inputs |= {"split": request.split}
-    asked = to_plain(_without_paths(request))
-    stage = begin_stage(workspace.cameras, asked, inputs, overwrite, keep=True)
+    stage = begin_stage(workspace.cameras, _without_paths(request), inputs, overwrite, keep=True)
     if stage.complete:
         return CamerasResult(workspace.cameras, load_capture(workspace), skipped=True)
 

@@ -236,6 +236,8 @@ def hash_of(path: Path) -> str | None:
 
 def _defaults(config: object) -> object:
     """What the options of a config are by default, as plain values; None where an option has none."""
+    if isinstance(config, dict):
+        return {name: _defaults(part) for name, part in config.items()}
     if not dataclasses.is_dataclass(config):
         return None
     found: dict[str, object] = {}
