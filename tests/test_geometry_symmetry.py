@@ -85,6 +85,16 @@ def test_light_that_was_photographed_does_not_hide_a_symmetry():
     assert len(found(Mesh(box.vertices, box.faces, shaded)).discrete) == 3
 
 
+def test_a_tin_of_more_turns_than_prisms_have_has_them_all():
+    """Lit from two sides it looks a little otherwise after some turns, and 13 others fit."""
+    tin = mesh_of(creation.cylinder(0.3, 1.0, sections=64), fine=2)
+    angle = torch.atan2(tin.vertices[:, 1], tin.vertices[:, 0])
+    rings = 0.5 + 0.25 * torch.sign(torch.sin(12 * tin.vertices[:, 2]))
+    for lit, axes in ((0.054, 1), (0.07, 0)):
+        colours = (rings + lit * torch.cos(2 * angle))[:, None].expand(-1, 3)
+        assert len(found(Mesh(tin.vertices, tin.faces, colours)).continuous) == axes
+
+
 def test_noise_of_one_percent_of_the_diameter_does_not_hide_a_symmetry(rng):
     prism = mesh_of(creation.box((0.5, 0.5, 1.2)), fine=4)
     noise = torch.as_tensor(rng.normal(size=prism.vertices.shape)).float() * 0.01 * prism.diameter

@@ -33,6 +33,8 @@ ALIKE = 0.15
 # Two turns (radians) that are the same one; the largest group that is not continuous, an icosahedron's.
 SAME, LARGEST = 0.25, 60
 FOLDS = (2, 3, 4, 5, 6, 7, 8)
+# How much worse than others those turns may fit that follow from them.
+SLACK = 1.5
 # Angles no small n has: an axis about which all of them do is continuous.
 ANY_ANGLES = np.radians([17.0, 40.0, 73.0, 101.0, 139.0, 166.0])
 
@@ -107,16 +109,29 @@ def find_symmetries(cloud: Cloud, diameter: float) -> Symmetries:
     if len(continuous) > 1:
         point = _vector(body.centre)
         return Symmetries((), tuple((_vector(axis), point) for axis in np.eye(3)))
-    turns = []
     if continuous:
-        flip = _flip(body, np.array(continuous[0][0]))
-        return Symmetries(() if flip is None else (flip,), continuous)
+        return _of_revolution(body, continuous)
+    turns = []
     for fold, some in candidates.folds:
         for axis in some:
             turn = _settle(body, axis, fold)
             if turn is not None and not _known(turn, turns) and body.fits(turn):
                 turns.append(turn)
-    return Symmetries(_closed(body, turns))
+    group = _closed(body, turns)
+    for axis in candidates.any_turn:
+        if _about(group, axis) >= max(FOLDS) and (near := _continuous(body, [_settle(body, axis, 2)], SLACK)):
+            return _of_revolution(body, near)
+    return Symmetries(group)
+
+
+def _of_revolution(body: _Body, continuous: tuple[tuple[Vector, Vector], ...]) -> Symmetries:
+    flip = _flip(body, np.array(continuous[0][0]))
+    return Symmetries(() if flip is None else (flip,), continuous)
+
+
+def _about(turns: tuple[Matrix4, ...], axis: Float[np.ndarray, "3"]) -> int:
+    """How many of the turns are about an axis: with the identity more than FOLDS knows mean that all are."""
+    return sum(bool(np.linalg.norm(turn[:3, :3] @ axis - axis) < SAME) for turn in turns)
 
 
 @dataclass(frozen=True)
@@ -258,7 +273,7 @@ def _exact(turn: Matrix4, axis: Float[np.ndarray, "3"], angle: float, body: _Bod
     return rigid(rotation, point - rotation @ point)
 
 
-def _continuous(body: _Body, halves: list[Matrix4 | None]) -> tuple[tuple[Vector, Vector], ...]:
+def _continuous(body: _Body, halves: list[Matrix4 | None], slack: float = 1.0) -> tuple[tuple[Vector, Vector], ...]:
     """The axes of half turns about which any other turn does too."""
     found: list[tuple[Vector, Vector]] = []
     for half in halves:
@@ -267,7 +282,7 @@ def _continuous(body: _Body, halves: list[Matrix4 | None]) -> tuple[tuple[Vector
             continue
         axis = axis * np.sign(axis[np.argmax(np.abs(axis))])
         point = 0.5 * (body.centre + apply(half, body.centre))
-        if all(body.fits(_turn(axis, angle, point)) for angle in ANY_ANGLES):
+        if all(body.fits(_turn(axis, angle, point), slack) for angle in ANY_ANGLES):
             found.append((_vector(axis), _vector(point)))
     return tuple(found)
 
@@ -294,7 +309,7 @@ def _closed(body: _Body, generators: list[Matrix4]) -> tuple[Matrix4, ...]:
         if _known(generator, group):
             continue
         grown = _products([*group, generator])
-        if grown is not None and all(body.fits(turn, slack=1.5) for turn in grown if not _known(turn, group)):
+        if grown is not None and all(body.fits(turn, SLACK) for turn in grown if not _known(turn, group)):
             group = grown
     return tuple(group[1:])
 

@@ -22,6 +22,8 @@ from maquette.geometry.transforms import Matrix4, apply, inverse
 PlaneMap = Callable[[Float[np.ndarray, "3"]], Float[np.ndarray, "3 3"]]
 ROUNDS_ABOUT = 8
 """Photos, the nearest by direction, that are asked whether they find the same place."""
+RIVAL = 1 / 16
+"""A depth has rivals from so many of the planes away on."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,12 @@ class Look:
 
 @dataclass(frozen=True)
 class Depth:
-    """Depth of each pixel of a look, and how well two neighbours' windows correlate there (-1 to 1)."""
+    """Depth of each pixel of a look, how well two neighbours' windows correlate there (-1 to 1), and by how much
+    better than at any depth elsewhere (`RIVAL`)."""
 
     z: Float[np.ndarray, "height width"]
     score: Float[np.ndarray, "height width"]
+    lead: Float[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
@@ -192,14 +196,18 @@ def _peak(
     over_z: Float[np.ndarray, "plane"],
     usable: Bool[np.ndarray, "height width"],
 ) -> Depth:
-    """The plane of the highest score, and where between its neighbours a parabola through the three is highest."""
+    """The plane of the highest score, and where between its neighbours a parabola through the three is highest.
+    Overwrites the scores about it."""
     best = scores.argmax(0).clip(1, len(over_z) - 2)
     row, column = np.ogrid[: best.shape[0], : best.shape[1]]
     before, at, after = (scores[best + step, row, column] for step in (-1, 0, 1))
     bend = np.minimum(before - 2 * at + after, -1e-6)
     between = np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
     z = 1 / (over_z[0] + (best + between) * (over_z[1] - over_z[0]))
-    return Depth(z, np.where(usable, at, -1.0))
+    about = round(RIVAL * len(over_z))
+    for step in range(-about, about + 1):
+        scores[(best + step).clip(0, len(over_z) - 1), row, column] = -1.0
+    return Depth(z, np.where(usable, at, -1.0), at - scores.max(0))
 
 
 def aside(turns: Float[np.ndarray, "photo photo"], idx: int, least: float, most: int) -> list[int]:
