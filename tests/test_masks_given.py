@@ -33,7 +33,7 @@ from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import inverse, look_at
 from maquette.masks.crops import crop_photo, filled
-from test_cameras_stage import QUICK, keyframes_of
+from toy_scene import QUICK, keyframes_of
 
 LENS = Lens("SIMPLE_RADIAL", 64, 48, (60.0, 32.0, 24.0, -0.2))
 SIZE = (64, 48)

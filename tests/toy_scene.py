@@ -1,5 +1,6 @@
 """A textured cube on a textured table, photographed exactly (one homography per face): small enough for a test."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -7,9 +8,13 @@ import numpy as np
 
 from maquette.data.images import write_image
 from maquette.geometry.camera import Camera
-from maquette.geometry.transforms import Matrix4, apply, centre_of, look_at
+from maquette.geometry.lens import Lens
+from maquette.geometry.transforms import Matrix4, apply, centre_of, inverse, look_at
 
 CAMERA = Camera(400, 300, 380.0, 380.0, 200.0, 150.0)
+LENS = Lens("PINHOLE", CAMERA.width, CAMERA.height, (CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy))
+# Of the stage `cameras`: enough for these photos.
+QUICK = {"max_features": 1200, "first_octave": 0}
 CUBE = 0.1
 TABLE = 0.8
 
@@ -46,6 +51,22 @@ def write_photos(folder: Path, cams_from_world: list[Matrix4]) -> list[Path]:
     for path, pose in zip(paths, cams_from_world, strict=True):
         write_image(path, take_photo(pose))
     return paths
+
+
+def keyframes_of(folder: Path, count: int, write_masks: bool = True, told: list[Matrix4] | None = None) -> Path:
+    """A posed capture in the keyframes format; `told`: what it says of the poses."""
+    frames = {}
+    write_photos(folder / "rgb", poses(count))
+    for index, pose in enumerate(told or poses(count)):
+        frames[f"{index:03d}"] = {"world_from_cam": inverse(pose).tolist()}
+        if write_masks:
+            (folder / "mask").mkdir(exist_ok=True)
+            mask = np.zeros((CAMERA.height, CAMERA.width), bool)
+            mask[100:200, 150:250] = True
+            write_image(folder / "mask" / f"{index:03d}.png", mask)
+    camera = {"width": 400, "height": 300, "fx": 380.0, "fy": 380.0, "cx": 199.5, "cy": 149.5}
+    (folder / "keyframes.json").write_text(json.dumps({"camera": camera, "frames": frames}))
+    return folder
 
 
 def _faces() -> list[tuple[np.ndarray, np.ndarray, int]]:

@@ -125,6 +125,7 @@ def find_symmetries(cloud: Cloud, diameter: float) -> Symmetries:
 
 
 def _of_revolution(body: _Body, continuous: tuple[tuple[Vector, Vector], ...]) -> Symmetries:
+    """Of a body with an axis about which any turn does, and maybe a half turn across it."""
     flip = _flip(body, np.array(continuous[0][0]))
     return Symmetries(() if flip is None else (flip,), continuous)
 

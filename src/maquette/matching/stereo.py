@@ -205,8 +205,8 @@ def _peak(
     between = np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
     z = 1 / (over_z[0] + (best + between) * (over_z[1] - over_z[0]))
     about = round(RIVAL * len(over_z))
-    for step in range(-about, about + 1):
-        scores[(best + step).clip(0, len(over_z) - 1), row, column] = -1.0
+    beside = (best + np.arange(-about, about + 1)[:, None, None]).clip(0, len(over_z) - 1)
+    np.put_along_axis(scores, beside, -1.0, axis=0)
     return Depth(z, np.where(usable, at, -1.0), at - scores.max(0))
 
 
