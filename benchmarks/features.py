@@ -4,18 +4,31 @@ The weights are random, which changes neither. Each line is a process of its own
 process's memory before the photo is taken off.
 """
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from runs import start
 
 from maquette.masks.extractors import vit_extractor
 from maquette.masks.vit import VisionTransformer, ViTShape
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which photos, and how densely they are described; every pair is a line."""
+
+    side: tuple[int, ...] = (224, 448)
+    """Sides of the photos, in pixels."""
+    stride: tuple[int, ...] = (8, 4)
+    """Pixels from one cell to the next."""
+    one: tuple[int, int] | None = None
+    """Side and stride of a line, measured in this process and printed as JSON."""
 
 
 def measure(side: int, stride: int) -> dict[str, float]:
@@ -28,20 +41,15 @@ def measure(side: int, stride: int) -> dict[str, float]:
     pixels = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
     extract(pixels[:32, :32].copy())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start, cpu = time.perf_counter(), time.process_time()
+    began, cpu = time.perf_counter(), time.process_time()
     dense = extract(pixels)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     cells = dense.descriptors.shape[0] * dense.descriptors.shape[1]
     return {"cells": cells, "seconds": seconds, "cpu_seconds": cpu, "megabytes": peak / 1024}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, nargs="+", default=[224, 448])
-    parser.add_argument("--stride", type=int, nargs="+", default=[8, 4])
-    parser.add_argument("--one", type=int, nargs=2, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+def main(asked: Asked) -> None:
     if asked.one:
         print(json.dumps(measure(*asked.one)))
         return
@@ -51,7 +59,10 @@ def main() -> None:
     for side in asked.side:
         for stride in asked.stride:
             command = [sys.executable, __file__, "--one", str(side), str(stride)]
-            result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            told = subprocess.run(command, capture_output=True, text=True)
+            if told.returncode:
+                sys.exit(told.stderr.strip() or f"error: measuring it ended with {told.returncode}")
+            result = json.loads(told.stdout)
             full = 6 * 4 * (result["cells"] + 1) ** 2 / 2**20
             print(
                 f"| {side} | {stride} | {result['cells']:,.0f} | {result['seconds']:.1f} | "
@@ -60,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, Asked, __doc__)

@@ -5,12 +5,15 @@
 The workspace's mesh, backgrounds made here, the default batch; one line per size of the crops.
 """
 
-import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+import tyro
+from runs import start
 
 from maquette.data.images import write_image
 from maquette.estimator.appearance import Appearance
@@ -24,13 +27,21 @@ from maquette.estimator.viewpoints import ViewRange
 from maquette.render.mesh import load_mesh
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workspace", type=Path)
-    parser.add_argument("--sheet", type=Path)
-    parser.add_argument("--occlusion", default="ours")
-    parser.add_argument("--backgrounds", type=Path)
-    asked = parser.parse_args()
+@dataclass(frozen=True)
+class Asked:
+    """Of which object the crops are, and what stands before and behind it."""
+
+    workspace: tyro.conf.Positional[Path]
+    """With an asset."""
+    sheet: Path | None = None
+    """The picture of crops to write."""
+    occlusion: Literal["ours", "published", "none"] = "ours"
+    """What hides the object."""
+    backgrounds: Path | None = None
+    """A folder of photos beside the pictures that are made."""
+
+
+def main(asked: Asked) -> None:
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     scene = Scene(load_mesh(asked.workspace / "asset" / "mesh.ply"), 128)
@@ -54,4 +65,5 @@ def main() -> None:
         write_image(asked.sheet, rows)
 
 
-main()
+if __name__ == "__main__":
+    start(main, Asked, __doc__)

@@ -11,7 +11,6 @@ networks for as many steps as fit into M minutes, with their schedule brought to
 from, means over the last ten lines of metrics.jsonl.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -23,9 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from runs import lend
+import tyro
+from runs import lend, start
 
 from maquette.data.captures import as_masked, load_capture
+from maquette.data.errors import InputError
 from maquette.data.workspace import Workspace
 from maquette.fields.config import FieldsConfig
 from maquette.fields.interface import KindName
@@ -38,6 +39,24 @@ from maquette.fields.stage import run as train_fields
 from maquette.fields.training import asked_of, loss_terms
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import inverse, look_at
+
+
+@dataclass(frozen=True)
+class Asked:
+    """On which rays, and for how long."""
+
+    workspace: tyro.conf.Positional[Path | None] = None
+    """Complete up to `masks`; else rays are of noise."""
+    steps: int = 60
+    """Steps of the hash grids."""
+    mlp_steps: int = 2
+    """Steps of the paper's networks."""
+    minutes: float | None = None
+    """Train both, the networks for so long."""
+    to: Path | None = None
+    """The folder of these trainings."""
+    only: KindName | None = None
+    """The kind of a line, measured in this process and printed as JSON."""
 
 
 def noise_photos(count: int = 12, width: int = 320, height: int = 240) -> list[TrainingPhoto]:
@@ -69,7 +88,7 @@ def measure(kind: KindName, workspace: Path | None, steps: int) -> dict[str, flo
     before = _peak_mib()
     seconds = []
     for _ in range(steps + 1):
-        start = time.perf_counter()
+        began = time.perf_counter()
         grids.refresh(field)
         batch = bank.draw(rng, config.rays, config.photos, FieldsConfig().on_object)
         asked = asked_of(bank, batch, field, grids, config, 0.8, rng, generator)
@@ -78,7 +97,7 @@ def measure(kind: KindName, workspace: Path | None, steps: int) -> dict[str, flo
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.perf_counter() - began)
     return {"step": float(np.median(seconds[1:])), "rays": config.rays, "peak": _peak_mib(), "before": before}
 
 
@@ -126,17 +145,9 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workspace", type=Path, nargs="?")
-    parser.add_argument("--steps", type=int, default=60, help="of the hash grids")
-    parser.add_argument("--mlp-steps", type=int, default=2)
-    parser.add_argument("--minutes", type=float, help="train both, the networks for so long")
-    parser.add_argument("--to", type=Path, help="the folder of these trainings")
-    parser.add_argument("--only", choices=tuple(KINDS), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+def main(asked: Asked) -> None:
     if asked.minutes is not None and (asked.workspace is None or asked.to is None):
-        parser.error("--minutes needs a WORKSPACE and --to DIR")
+        raise InputError("--minutes needs a WORKSPACE and --to DIR")
     if asked.only:
         steps = asked.mlp_steps if asked.only == "mlp" else asked.steps
         print(json.dumps(measure(asked.only, asked.workspace, steps)))
@@ -146,8 +157,10 @@ def main() -> None:
         command = [sys.executable, *sys.argv, "--only", kind]
         # As the program `maquette` does: threads that spin while they wait take the cores from those that work.
         told = subprocess.run(
-            command, check=True, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+            command, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
         )
+        if told.returncode:
+            sys.exit(told.stderr.strip() or f"error: measuring {kind} ended with {told.returncode}")
         found[kind] = json.loads(told.stdout)
     print("| kind | rays a step | s a step | ms a ray | peak MiB | of that the step |\n|---|---|---|---|---|---|")
     for kind, row in found.items():
@@ -157,8 +170,9 @@ def main() -> None:
     ratio = (found["mlp"]["step"] / found["mlp"]["rays"]) / (found["hashgrid"]["step"] / found["hashgrid"]["rays"])
     print(f"\nper ray {ratio:.0f} times as fast, {torch.get_num_threads()} threads")
     if asked.minutes is not None:
+        assert asked.workspace is not None and asked.to is not None
         tell_learnt(asked.workspace, asked.to, asked.minutes, found["mlp"]["step"])
 
 
 if __name__ == "__main__":
-    main()
+    start(main, Asked, __doc__)

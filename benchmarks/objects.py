@@ -12,12 +12,12 @@ objects are to the nearest pose that looks the same. `false` is the share of pho
 pose was told.
 """
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from runs import lend
+from runs import lend, start
 
 from maquette.asset.frame import object_frame
 from maquette.cameras.stage import CamerasConfig
@@ -35,10 +35,12 @@ from maquette.render.mesh import load_mesh
 from maquette.scores.records import ScoresConfig, TargetScore
 from maquette.scores.stage import run as score
 from maquette.studio.config import StudioConfig
+from maquette.studio.objects import ObjectName
 from maquette.studio.stage import run as make_capture
 
 STAGES = ("capture", "cameras", "masks", "fields", "asset")
-WAYS: dict[str, PosesConfig] = {
+WayName = Literal["both", "network", "features", "depth"]
+WAYS: dict[WayName, PosesConfig] = {
     "both": PosesConfig(Path()),
     "network": PosesConfig(Path(), local="off"),
     "features": PosesConfig(Path(), network="off"),
@@ -55,6 +57,24 @@ HEAD = [
     "false",
     "s",
 ]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which objects are learnt, for how long, and how they are looked for."""
+
+    to: Path
+    """Folder of the workspaces and the table."""
+    objects: tuple[ObjectName, ...] = ("bottle", "cup", "can")
+    """Objects of the studio."""
+    minutes: tuple[float, ...] = (8.0,)
+    """A network each, trained for so long."""
+    ways: tuple[WayName, ...] = tuple(WAYS)
+    """What poses come from."""
+    tests: int = 200
+    """Test photos of each object."""
+    seed: int = 1
+    """Of the studio."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +98,7 @@ class Row:
         return [self.name, f"{self.minutes:g}", self.way, *recalls, *numbers]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--to", type=Path, required=True)
-    parser.add_argument("--objects", nargs="+", default=["bottle", "cup", "can"])
-    parser.add_argument("--minutes", type=float, nargs="+", default=[8.0])
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
-    parser.add_argument("--tests", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+def main(asked: Asked) -> None:
     rows: list[Row] = []
     for name in asked.objects:
         capture = asked.to / name / "studio"
@@ -112,7 +124,7 @@ def size_of(truth: Truth) -> float:
     return float(np.ptp(apply(object_frame(vertices, np.array([0.0, 0.0, 1.0]), 1.0), vertices), axis=0).max())
 
 
-def look(workspace: Workspace, name: str, minutes: float, way: str, capture: Path, truth: Truth) -> Row:
+def look(workspace: Workspace, name: str, minutes: float, way: WayName, capture: Path, truth: Truth) -> Row:
     """The test photos and those without the object, by one way."""
     tests, camera = capture / "test" / "photos", capture / "test" / "camera.json"
     asked = replace(WAYS[way], photos=tests, camera=camera, name=way, overlays=False)
@@ -149,4 +161,4 @@ def table(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, Asked, __doc__)

@@ -7,15 +7,17 @@ test photo at its true box: how many pixels of the silhouette (hidden ones inclu
 surface point within a tenth of the diameter of the true one, and the IoU of the whole mask.
 """
 
-import argparse
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import tyro
+from runs import start
 
 from maquette.data.captures import load_truth
+from maquette.data.errors import InputError
 from maquette.data.images import read_photo
 from maquette.data.records import TruePose
 from maquette.data.workspace import Workspace
@@ -31,16 +33,26 @@ KINDS = ("none", "published", "ours")
 BINS = ((0.9, 1.01), (0.8, 0.9), (0.0, 0.8))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("studio", type=Path)
-    parser.add_argument("--backgrounds", type=Path)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--photos", type=int, default=100)
-    asked = parser.parse_args()
+@dataclass(frozen=True)
+class Asked:
+    """On which photos, and how each network is trained."""
+
+    studio: tyro.conf.Positional[Path]
+    """A capture of the studio."""
+    backgrounds: Path | None = None
+    """A folder of photos without the object; made pictures otherwise."""
+    steps: int = 300
+    """Steps of each training."""
+    crop: int = 64
+    """Side of the crops, in pixels."""
+    photos: int = 100
+    """Test photos at most."""
+
+
+def main(asked: Asked) -> None:
     truth = load_truth(asked.studio)
-    assert truth is not None and truth.mesh is not None
+    if truth is None or truth.mesh is None:
+        raise InputError(f"{asked.studio} is no capture of the studio: it has no truth.json with a mesh")
     request = EstimatorConfig(
         steps=asked.steps, crop=asked.crop, growth=(), mesh=Path(truth.mesh), backgrounds=asked.backgrounds
     )
@@ -84,4 +96,4 @@ def _score(estimator: Estimator, studio: Path, test: TruePose) -> tuple[float, f
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main()
+    start(main, Asked, __doc__)

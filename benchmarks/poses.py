@@ -3,16 +3,17 @@
 CPU seconds, so that other programs on the machine do not count; with --threads 1 they are those of one core.
 """
 
-import argparse
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
+import tyro
+from runs import start
 
 from maquette.data.captures import load_capture
 from maquette.data.workspace import Workspace
@@ -27,20 +28,29 @@ from maquette.poses.sources import choose_sources, load_finder
 T = TypeVar("T")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workspace", type=Path)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--camera", type=Path)
-    parser.add_argument("--count", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    workspace = Workspace(args.workspace)
+@dataclass(frozen=True)
+class Asked:
+    """Whose seconds, in which photos."""
+
+    workspace: tyro.conf.Positional[Path]
+    """Complete up to its estimator, or up to its asset for local features alone."""
+    photos: tyro.conf.Positional[Path]
+    """A photo, or a folder of them."""
+    camera: Path | None = None
+    """The photos' camera (JSON), if not the workspace's."""
+    count: int = 8
+    """Photos at most, spread over the folder."""
+    threads: int = 1
+    """Threads of the computations."""
+
+
+def main(asked: Asked) -> None:
+    torch.set_num_threads(asked.threads)
+    workspace = Workspace(asked.workspace)
     finder = load_finder(workspace, choose_sources(workspace, "auto", "auto"), EstimateSettings(), SearchSettings())
-    source = find_camera(workspace, load_capture(workspace), args.camera)
-    photos = find_photos(args.photos, None)
-    chosen = photos[:: max(1, len(photos) // args.count)][: args.count]
+    source = find_camera(workspace, load_capture(workspace), asked.camera)
+    photos = find_photos(asked.photos, None)
+    chosen = photos[:: max(1, len(photos) // asked.count)][: asked.count]
     seconds: dict[str, list[float]] = {}
     for path in chosen:
         measure(path, source, finder, seconds)
@@ -48,16 +58,16 @@ def main() -> None:
     for part, values in seconds.items():
         print(f"| {part} | {np.median(values):.2f} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\nCPU seconds, {args.threads} thread(s); peak memory {peak:.0f} MiB, libraries included")
+    print(f"\nCPU seconds, {asked.threads} thread(s); peak memory {peak:.0f} MiB, libraries included")
 
 
 def measure(path: Path, source: PhotoSource, finder: Finder, seconds: dict[str, list[float]]) -> None:
     """Every part of one photo, one after the other."""
 
     def timed(part: str, work: Callable[[], T]) -> T:
-        start = time.process_time()
+        began = time.process_time()
         result = work()
-        seconds.setdefault(part, []).append(time.process_time() - start)
+        seconds.setdefault(part, []).append(time.process_time() - began)
         return result
 
     photo, camera = source.read(path), source.camera
@@ -81,4 +91,4 @@ def rng() -> np.random.Generator:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, Asked, __doc__)
