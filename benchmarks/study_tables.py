@@ -1,4 +1,4 @@
-"""A study's outcome in files: STUDY.json, STUDY.md and, where its rows are numbers on an axis, STUDY.png."""
+"""A study's outcome in files: STUDY.json, STUDY.md and STUDY.png: over an axis, or row by row where it has none."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def write_outcome(outcome: Outcome, folder: Path) -> None:
-    """STUDY.json, STUDY.md and, where there is an axis and something to draw, STUDY.png."""
+    """STUDY.json, STUDY.md and, where there is something to draw, STUDY.png."""
     write_json(folder / f"{outcome.study}.json", outcome)
     picture = plot(outcome)
     if picture is not None:
@@ -113,15 +113,22 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def plot(outcome: Outcome) -> Image.Image | None:
-    """Each panel's figure over the axis, a dot a seed and lines through their means; None without an axis."""
-    rows = [row for row in outcome.rows if row.x is not None and not row.failure]
-    if not outcome.axis or len({row.x for row in rows}) < 2:
+    """Each panel's figure, a dot a seed: over the axis, with lines through their means; where there is no axis, for
+    each variant, with a bar at their mean. None where fewer than two places have something.
+    """
+    made = [row for row in outcome.rows if not row.failure]
+    names = {} if outcome.axis else dict(enumerate(dict.fromkeys(row.variant for row in outcome.rows)))
+    if names:
+        place = {name: float(at) for at, name in names.items()}
+        made = [replace(row, x=place[row.variant]) for row in made]
+    rows = [row for row in made if row.x is not None]
+    if len({row.x for row in rows}) < 2:
         return None
     scale, width, height = 2, 420, 300
     picture = Image.new("RGB", (scale * width * len(PANELS), scale * height), "white")
     for index, (title, key) in enumerate(PANELS):
         area = (index * width + 46, 34, (index + 1) * width - 16, height - 58)
-        _panel(ImageDraw.Draw(picture), rows, title, key, outcome.axis, area, scale)
+        _panel(ImageDraw.Draw(picture), rows, title, key, outcome.axis, names, area, scale)
     return picture.resize((width * len(PANELS), height), Image.Resampling.LANCZOS).quantize(64)
 
 
@@ -131,10 +138,14 @@ def _panel(
     title: str,
     key: str,
     axis: str,
+    names: Mapping[int, str],
     area: tuple[int, int, int, int],
     scale: int,
 ) -> None:
-    """One panel in `area` (left, top, right, bottom, of the smaller picture); infinite values are left out."""
+    """One panel in `area` (left, top, right, bottom, of the smaller picture); infinite values are left out.
+
+    `names` stand for the numbers 0, 1, ... on an axis without a title.
+    """
     left, top, right, bottom = (scale * edge for edge in area)
     ticks = sorted({row.x for row in rows if row.x is not None})
     values = [v for row in rows for prefix, *_ in CURVES if (v := row.figures.get(prefix + key, np.inf)) < np.inf]
@@ -156,15 +167,19 @@ def _panel(
         draw.line([(left, y), (right, y)], PALE, scale)
         write(left - 5 * scale, y, f"{share * highest:.3g}", "rm")
     for x in ticks:
-        write(across(x), bottom + 15 * scale, f"{x:g}", "ms")
+        write(across(x), bottom + 15 * scale, names.get(int(x), "") if names else f"{x:g}", "ms")
     for index, (prefix, name, colour) in enumerate(CURVES):
         line = []
+        # Where a place is a name, both curves' dots would lie on each other.
+        aside = (2 * index - 1) * 9 * scale if names else 0
         for x in ticks:
             here = [v for row in rows if row.x == x and (v := row.figures.get(prefix + key, np.inf)) < np.inf]
             for value in here:
-                draw.circle((across(x), down(value)), 2.5 * scale, colour)
-            line += [(across(x), down(float(np.mean(here))))] if here else []
-        draw.line(line, colour, 2 * scale)
+                draw.circle((across(x) + aside, down(value)), 2.5 * scale, colour)
+            line += [(across(x) + aside, down(float(np.mean(here))))] if here else []
+        bars = [[(x - 8 * scale, y), (x + 8 * scale, y)] for x, y in line] if names else [line]
+        for part in bars:
+            draw.line(part, colour, 2 * scale)
         write(left + index * 120 * scale, bottom + 52 * scale, name, "ls", colour)
 
 
@@ -172,4 +187,4 @@ def _axis(ticks: Sequence[float], left: float, right: float) -> Callable[[float]
     """Where a value stands between the edges; by its logarithm where the values span more than a factor of ten."""
     change = np.log if ticks[-1] > 10 * ticks[0] > 0 else float
     low, high = float(change(ticks[0])), float(change(ticks[-1]))
-    return lambda x: left + 0.04 * (right - left) + (float(change(x)) - low) / (high - low) * 0.92 * (right - left)
+    return lambda x: left + 0.08 * (right - left) + (float(change(x)) - low) / (high - low) * 0.84 * (right - left)
