@@ -65,6 +65,10 @@ def _no_video(folder: Path) -> list[str]:
     return [str(folder / "clip.mp4")]
 
 
+def _wrong_format(folder: Path) -> list[str]:
+    return [str(_photos(folder, 5)), "--format", "keyframes"]
+
+
 def _no_calibration(folder: Path) -> list[str]:
     return [str(_photos(folder, 5)), "--camera", str(folder / "camera.json")]
 
@@ -83,6 +87,7 @@ def _no_calibration(folder: Path) -> list[str]:
         (_no_slice, "--frames"),
         (_no_video, "clip.mp4"),
         (_no_calibration, "camera.json"),
+        (_wrong_format, "keyframes.json, the whole file: is missing"),
     ],
 )
 @pytest.mark.parametrize("command", ["cameras", "run"])

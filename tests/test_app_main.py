@@ -5,11 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from maquette.app import commands
 from maquette.app.main import BAD_INPUT, COMMANDS, INTERRUPTED, UNREAD, run_command
+from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
+from maquette.data.formats.readers import FORMATS
+from maquette.data.workspace import Workspace
+from toy_formats import text_of
+from toy_scene import LENS, QUICK, poses, write_photos
 from toys import Toy, make_toy
 
 
@@ -74,6 +80,38 @@ def test_a_wrong_option_leaves_with_two(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as left:
         run_command(["fields", "somewhere", "--no-such-option", "3"])
     assert left.value.code == BAD_INPUT
+
+
+@pytest.mark.parametrize("command", ["cameras", "run"])
+def test_a_format_that_is_none_is_answered_with_all_of_them(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_command([command, str(tmp_path), "--to", str(tmp_path / "to"), "--format", "nerfstudios"])
+    said = capsys.readouterr().err
+    assert left.value.code == BAD_INPUT and "'nerfstudios'" in said
+    assert all(form in said for form in ("photos", *FORMATS)) and not (tmp_path / "to").exists()
+
+
+def test_the_format_that_is_said_is_the_one_that_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its folder looks like the other one, whose poses are the inverse of these."""
+    photos = write_photos(tmp_path / "in" / "color", poses(6))
+    (tmp_path / "in" / "pose").mkdir()
+    for photo, pose in zip(photos, poses(6), strict=True):
+        (tmp_path / "in" / "pose" / f"{photo.stem}.txt").write_text(text_of(pose))
+    k = LENS.pinhole.matrix - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]
+    (tmp_path / "in" / "intrinsics.txt").write_text(text_of(k))
+    args = [str(tmp_path / "in"), "--to", str(tmp_path / "to")]
+    for name, value in QUICK.items():
+        args += [f"--{name.replace('_', '-')}", str(value)]
+    assert run_command(["cameras", *args, "--format", "neusurfemb"]) == 0
+    for view, pose in zip(load_capture(Workspace(tmp_path / "to")).views, poses(6), strict=True):
+        np.testing.assert_allclose(view.cam_from_world, pose, atol=1e-9)
+    assert run_command(["run", *args, "--until", "cameras", "--format", "neusurfemb"]) == 0
+    said = _error_of(["run", *args, "--until", "cameras", "--format", "frames"], capsys)
+    assert "format was 'neusurfemb' and is now 'frames'" in said and "--overwrite" in said
 
 
 @pytest.mark.parametrize("stage", ["masks", "fields", "asset", "estimator", "scores", "report"])

@@ -12,6 +12,7 @@ from maquette.app.main import run_command
 from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats import bop_models, bop_scene, bop_targets, llff
+from maquette.data.formats.bop_dataset import read_dataset
 from maquette.data.formats.given import GivenCapture, read_depth, read_given_mask
 from maquette.data.formats.readers import find_format, read_capture
 from maquette.data.images import read_mask, read_photo
@@ -95,6 +96,16 @@ def test_a_bop_dataset_holds_the_object_in_millimetres(toy, tmp_path):
         assert (seen & truth).sum() / (seen | truth).sum() > 0.97
 
 
+def test_a_bop_dataset_s_targets_follow_from_the_photos_that_bop24_lists(toy, tmp_path):
+    export(toy.workspace, tmp_path / "bop", ExportConfig("bop", diameter=0.25, object_id=5))
+    told = read_dataset(tmp_path / "bop").targets
+    assert len(told) == len(load_capture(toy.workspace).held_out) and {t.obj_id for t in told} == {5}
+    (tmp_path / "bop" / "test_targets_bop19.json").unlink()
+    listed = bop_targets.read_targets(tmp_path / "bop" / "test_targets_bop24.json")
+    assert listed == [bop_targets.BopTarget(t.scene_id, t.im_id) for t in told]
+    assert read_dataset(tmp_path / "bop").targets == told
+
+
 def test_foundationpose_s_views_show_the_mesh_where_its_mask_is(toy, tmp_path):
     export(toy.workspace, tmp_path / "fp", ExportConfig("foundationpose", diameter=0.3))
     read = read_capture(tmp_path / "fp")
@@ -125,6 +136,25 @@ def test_rgbd_folders_hold_the_depth_of_the_mesh_in_metres(toy, tmp_path, form):
         obj = apply(inverse(photo.cam_from_world), cam)
         assert len(obj) > 100
         assert surface.nearest(torch.as_tensor(obj).float()).distance.max() < 1e-3
+
+
+@pytest.mark.parametrize("form", ["tum", "frames", "onepose"])
+def test_points_of_the_object_in_metres_are_where_the_photos_have_them(toy, tmp_path, form):
+    """A crop shows them from its own corner and enlarged, as its camera says: whole pixels of the photo."""
+    export(toy.workspace, tmp_path / "out", ExportConfig(form, diameter=0.3))
+    read = read_capture(tmp_path / "out" / ("object-1" if form == "onepose" else ""))
+    asset = json.loads((toy.workspace.asset / "asset.json").read_text())
+    points = np.random.default_rng(0).uniform(-0.1, 0.1, (20, 3))
+    world = apply(inverse(np.array(asset["obj_from_world"])), points * asset["diameter"] / 0.3)
+    for view, photo in zip(load_capture(toy.workspace).learnt, read.posed, strict=True):
+        there, camera = apply(photo.cam_from_world, points), photo.lens.pinhole
+        zoom = camera.fx / view.camera.fx
+        window = np.array(
+            [view.camera.cx - camera.cx / zoom, view.camera.cy - camera.cy / zoom, camera.width / zoom]
+        )
+        np.testing.assert_allclose(window, window.round() if form == "onepose" else [0, 0, 96], atol=1e-6)
+        expected = (view.camera.project(apply(view.cam_from_world, world)) - window[:2].round()) * zoom
+        np.testing.assert_allclose(photo.lens.pixels(there[:, :2] / there[:, 2:]), expected, atol=1e-2)
 
 
 def test_onepose_s_crops_show_what_the_photos_show_there(toy, tmp_path):

@@ -16,7 +16,7 @@ from maquette.data.errors import FormatError, InputError
 from maquette.data.formats.bop import BopResult, check_times, write_results
 from maquette.data.formats.bop_dataset import read_dataset
 from maquette.data.formats.bop_scene import BopInstance, BopScene, BopView
-from maquette.data.formats.bop_targets import BopDetection, write_detections
+from maquette.data.formats.bop_targets import BopDetection, BopTarget, write_detections, write_targets
 from maquette.data.formats.keyframes import FILE_NAME, read_keyframes
 from maquette.data.formats.readers import read_capture
 from maquette.data.images import list_photos, read_mask
@@ -33,6 +33,7 @@ from maquette.recipes.bop_scores import compare, figures_of, model_of
 from maquette.recipes.lmo_capture import make_capture, results_of, sightings, with_whole_times
 from maquette.recipes.lmo_split import Split, read_split, splits_of
 from maquette.recipes.run import RunConfig
+from maquette.scores.bop24 import Detection
 from maquette.scores.model import render_window
 from maquette.scores.official import parse_name, read_official, results_name
 from toys import make_toy
@@ -187,6 +188,24 @@ def test_without_a_split_objects_are_learnt_from_their_scenes_of_linemod(data: P
         splits_of(read_dataset(data))
 
 
+def test_of_bop24_s_photos_everything_is_a_target_that_is_visible_by_a_tenth(data: Path, tmp_path: Path) -> None:
+    (data / "test_targets_bop19.json").unlink()
+    with pytest.raises(FormatError, match=r"test_targets_bop19\.json, the whole file: is missing"):
+        read_dataset(data)
+    write_targets(data / "test_targets_bop24.json", [BopTarget(2, 3), BopTarget(2, 4), BopTarget(9, 0)])
+    path = data / "test" / "000002" / "scene_gt_info.json"
+    about = json.loads(path.read_text())
+    about["4"][0]["visib_fract"], about["4"][1]["visib_fract"] = 0.1, 0.099
+    path.write_text(json.dumps(about))
+    expected = BopTarget(2, 3, 5, 1), BopTarget(2, 3, 7, 1), BopTarget(2, 4, 5, 1)
+    assert read_dataset(data).targets == expected
+    results = _write_truth(tmp_path / results_name("truth", "lmo"))
+    overall = bench(tmp_path / "out", BenchConfig("lmo", data, results=results)).overall
+    assert overall["count"] == 3 and [overall["ar"], overall["ap_pose"]] == pytest.approx([1, 1])
+    write_targets(data / "test_targets_bop19.json", [expected[1]])
+    assert read_dataset(data).targets == expected[1:2]
+
+
 def test_boxes_are_compared_with_those_of_whole_silhouettes(data: Path, tmp_path: Path) -> None:
     path = data / "test" / "000002" / "scene_gt_info.json"
     about = {
@@ -326,6 +345,16 @@ def test_the_toolkits_scores_are_read_under_our_keys(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match="no scores of the BOP toolkit"):
         read_official(path)
+
+
+def test_the_toolkits_precisions_are_read_under_the_keys_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "scores_bop24.json"
+    theirs = {"bop24_mAP_mssd": 0.5, "bop24_mAP_mssd_mm": 0.25, "bop24_mAP_mspd": 0.75, "bop24_mAP": 0.625}
+    write_json(path, theirs | {"bop25_mAP": 0.5, "bop25_mAP_mm": 0.25, "bop24_average_time_per_image": 1.5})
+    read = read_official(path)
+    assert read == {**Detection(0.625, 0.5, 0.75, 0.25).figures(), "seconds_per_photo": 1.5}
+    write_json(path, theirs | {"bop24_average_time_per_image": -1.0})
+    assert "seconds_per_photo" not in read_official(path)
 
 
 def test_the_rows_of_a_photo_carry_one_time_and_it_is_of_all_its_objects(data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maquette.data.errors import InputError
-from maquette.data.formats.bop_dataset import TARGETS, BopDataset
+from maquette.data.formats.bop_dataset import BopDataset, targets_file
 from maquette.data.formats.bop_scene import BopScene, read_scene
 from maquette.data.formats.bop_targets import read_targets
 from maquette.data.formats.door import Value, read_json_value
@@ -39,7 +39,7 @@ def splits_of(data: BopDataset) -> dict[int, Split]:
     for obj_id, split in found.items():
         if not any(t.obj_id == obj_id and t.im_id in split.test for t in data.targets):
             raise InputError(
-                f"{data.root / TARGETS} names object {obj_id} in none of its {len(split.test)} test photos; "
+                f"{targets_file(data.root)} names object {obj_id} in none of its {len(split.test)} test photos; "
                 "copy it again, or correct split.json"
             )
     return found
@@ -66,7 +66,7 @@ def _published(data: BopDataset) -> dict[int, Split]:
             f"nothing says what may be learnt from: {data.root / FILE_NAME} is missing (expected {EXPECTED}), and "
             f"so is LINEMOD's {beside / 'test'}"
         )
-    path = beside / TARGETS
+    path = targets_file(beside)
     targets = read_targets(path) if path.exists() else []
     asked = {(target.scene_id, target.im_id) for target in targets}
     found = {}

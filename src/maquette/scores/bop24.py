@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
+from maquette.data.formats.bop_targets import LEAST_VISIBLE
 from maquette.scores.bop19 import PIXELS, THETAS
 from maquette.scores.instances import GroupErrors
 from maquette.scores.recall import match
 
-LEAST_VISIBLE = 0.1
 MOST_ESTIMATES = 100
 """Per photo; the best-scored ones."""
 RECALLS = np.linspace(0, 1, 101)

@@ -18,6 +18,7 @@ KEYS = {
     "bop24_mAP": "ap_pose",
     "bop24_mAP_mssd": "ap_mssd",
     "bop24_mAP_mspd": "ap_mspd",
+    "bop24_mAP_mssd_mm": "ap_mssd_mm",
     "bop24_average_time_per_image": "seconds_per_photo",
 }
 """What the toolkit calls our figures."""

@@ -1,7 +1,8 @@
 """BOP's lists: what is to be estimated (`test_targets_bop19.json`, `..._bop24.json`) and default detections.
 
-BOP'19 names photo, object and how many instances; BOP'24 (detection) photos only. Detections are a list in COCO's
-manner: scene_id, image_id, category_id (the object), bbox (x, y, width, height), score, time, segmentation (RLE).
+BOP'19 names photo, object and how many instances; BOP'24 (detection) photos only, in which every instance counts
+of which at least a tenth is visible. Detections are a list in COCO's manner: scene_id, image_id, category_id (the
+object), bbox (x, y, width, height), score, time, segmentation (RLE).
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from maquette.data.formats.door import LARGEST_SIDE, Value, read_json_value
 from maquette.data.jsonio import write_json
 
 CURE = "copy it again; expected BOP's list of {...}"
+LEAST_VISIBLE = 0.1
 
 
 @dataclass(frozen=True)

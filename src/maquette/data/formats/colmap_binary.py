@@ -16,7 +16,7 @@ from maquette.data.formats.colmap_model import (
     tracks_of,
 )
 from maquette.data.formats.door import Value, read_bytes
-from maquette.data.formats.geometry import lens_of, quaternion_of, rigid_of_quaternion
+from maquette.data.formats.geometry import UNKNOWN_LENS, lens_of, quaternion_of, rigid_of_quaternion
 from maquette.geometry.lens import PARAMETERS, Lens
 
 CURE = "was it cut short? Copy or export the model again"
@@ -74,8 +74,9 @@ def read_cameras(path: Path) -> dict[int, Lens]:
         camera_id, model_id, width, height = data.take("iiQQ")
         where = data.where(f"camera {camera_id}")
         if model_id not in names:
-            cure = f"undistort the photos with COLMAP first; known are {', '.join(MODEL_IDS)}"
-            raise where.error(f"camera model {model_id} is not known", cure)
+            raise where.error(f"the camera model {model_id} is not known", UNKNOWN_LENS)
+        if camera_id in cameras:
+            raise where.error("this id is there twice")
         params = data.take(f"{len(PARAMETERS[names[model_id]])}d")
         cameras[camera_id] = lens_of(where, names[model_id], width, height, params)
     data.end()

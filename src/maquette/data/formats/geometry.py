@@ -16,6 +16,7 @@ from maquette.geometry.transforms import Matrix4, inverse, nearest_rotation, rig
 
 # OpenGL cameras look along -z with y up; the matrix is its own inverse.
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+UNKNOWN_LENS = f"undistort the photos, or cut panoramas into pinhole pictures; known are {', '.join(PARAMETERS)}"
 # How far published rotations are from orthonormal (LINEMOD's are the worst: 0.3 % too long).
 ORTHONORMAL = 0.02
 # Metres; what is turned, held or walked round for photos is neither larger nor smaller.
@@ -104,8 +105,7 @@ def lens_of(
 ) -> Lens:
     """A checked lens; `shift` is added to the principal point (half a pixel where centres are whole numbers)."""
     if model not in PARAMETERS:
-        cure = f"undistort the photos and export one of {', '.join(PARAMETERS)}"
-        raise where.error(f"the camera model {model!r} is not known", cure)
+        raise where.error(f"the camera model {model!r} is not known", UNKNOWN_LENS)
     names = PARAMETERS[model]
     if len(params) != len(names):
         raise where.error(f"{model} takes {len(names)} parameters ({' '.join(names)}), got {len(params)}")

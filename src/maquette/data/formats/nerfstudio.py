@@ -102,10 +102,13 @@ def _lens(frame: Value, shared: Value, path: Path) -> Lens:
     size = (w.whole(1), h.whole(1)) if w is not None and h is not None else photo_size(path)
     named = find("camera_model")
     model = "OPENCV" if named is None else named.text().upper()
-    if (matrix := find("intrinsic_matrix")) is not None and find("fl_x") is None:
+    matrix = frame.get("intrinsic_matrix") if frame.get("fl_x") is None else None
+    if matrix is None and find("fl_x") is None:
+        matrix = shared.get("intrinsic_matrix")
+    if matrix is not None:
         upper = [row[:3] for row in matrix.array(4, 4)[:3].tolist()] if _is_4x4(matrix) else matrix.content
         return pinhole_of_matrix(matrix.at("K", upper), size, 0.0)
-    fx, fy = _focals(find, frame, size)
+    fx, fy = _focals(frame, shared, size)
     cx, cy = find("cx"), find("cy")
     centre = (size[0] / 2 if cx is None else cx.number(), size[1] / 2 if cy is None else cy.number())
     k1, k2, k3, k4, p1, p2 = (number(key) for key in COEFFICIENTS)
@@ -126,11 +129,13 @@ def _lens(frame: Value, shared: Value, path: Path) -> Lens:
     return lens_of(frame, "PINHOLE", *size, (fx, fy, *centre))
 
 
-def _focals(find, frame: Value, size: tuple[int, int]) -> tuple[float, float]:
+def _focals(frame: Value, shared: Value, size: tuple[int, int]) -> tuple[float, float]:
     """Focal lengths by fl_x, fl_y, else by the fields of view; what is missing is as the other."""
     focals: list[float | None] = []
     for axis, side in (("x", size[0]), ("y", size[1])):
-        focal, angle = find(f"fl_{axis}"), find(f"camera_angle_{axis}")
+        names = f"fl_{axis}", f"camera_angle_{axis}"
+        place = frame if any(frame.get(name) is not None for name in names) else shared
+        focal, angle = (place.get(name) for name in names)
         if focal is not None:
             focals.append(focal.number(above=0.0))
         elif angle is not None:
