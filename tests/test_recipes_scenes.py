@@ -196,6 +196,7 @@ def test_a_scan_of_points_is_measured_to_both_ways(scans: Path, tmp_path: Path) 
     trimesh.PointCloud(points).export(tmp_path / "tanks" / "bear" / "mesh.ply")
     table = bench(tmp_path / "out", _asked("blendedmvs", tmp_path / "tanks"), learn=Learner())
     assert not table.rows[0].failure and table.overall["chamfer_sphere"] < 0.005
+    assert table.overall["chamfer_sphere_icp"] < 0.005
     assert "chamfer_diameter" not in table.overall and "40,000 points" in " ".join(table.rows[0].notes)
     ball = trimesh.creation.icosphere(5, 1.0)
     truth = 1.1 * trimesh.sample.sample_surface(ball, 20_000, seed=2)[0]

@@ -135,6 +135,9 @@ def test_average_recalls_by_hand_of_a_shift_along_the_view(box: Model) -> None:
     assert located.ar_mspd == pytest.approx(np.mean(pixels < 5.0 * np.arange(1, 11)))
     assert located.add_recall_10 == 0.0 and located.add_auc == pytest.approx(1 - by / 0.1)
     assert located.ar == pytest.approx((located.ar_vsd + located.ar_mssd + located.ar_mspd) / 3)
+    assert located.ad_auc == located.add_auc < located.adds_auc
+    same = localisation(evaluate([photo], {1: replace(box, symmetries=np.stack([np.eye(4)] * 2))}))
+    assert same.ad_auc == same.adds_auc == located.adds_auc
 
 
 def test_only_as_many_estimates_as_wanted_and_only_the_best_count(box: Model, rng: np.random.Generator) -> None:

@@ -47,6 +47,7 @@ PERFECT = {
     "ad_recall_10": 1.0,
     "add_auc": 1.0,
     "adds_auc": 1.0,
+    "ad_auc": 1.0,
     "proj_recall_5px": 1.0,
     "cus_recall_50": 1.0,
     "add_recall_10": 1.0,

@@ -80,6 +80,9 @@ def test_icp_finds_a_scale_where_it_may(rng: np.random.Generator) -> None:
     found = icp(grown, truth, rng, with_scale=True, rounds=300)
     assert np.abs(apply(found, 1.1 * points) - points).max() < 3e-3
     assert np.abs(icp(truth, truth, rng, with_scale=True) - np.eye(4)).max() < 1e-5
+    scan = truth.sample(100_000, rng).double().numpy()
+    to_scan = icp(grown, scan, rng, with_scale=True, rounds=300)
+    assert np.abs(apply(to_scan, 1.1 * points) - points).max() < 3e-3
 
 
 def _dtu(stl: np.ndarray) -> DtuTruth:

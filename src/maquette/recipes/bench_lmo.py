@@ -16,7 +16,7 @@ from maquette.geometry.transforms import inverse
 from maquette.poses.stage import PosesConfig
 from maquette.poses.stage import run as estimate_poses
 from maquette.recipes.bench_config import BenchConfig
-from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt
+from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt, means
 from maquette.recipes.bop_scores import compare, figures_by_object, figures_of
 from maquette.recipes.lmo_capture import LmoCapture, make_capture, results_of, with_whole_times
 from maquette.recipes.lmo_split import Split, splits_of
@@ -28,6 +28,8 @@ from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
 
 TITLE = "LM-O"
+SURFACES = ("mask_iou", "chamfer_diameter", "chamfer_diameter_icp", "fscore_1pct", "normal_consistency")
+"""What is told of all objects as the mean of theirs; poses are pooled."""
 BESIDE = ("ar", "ad_recall_10")
 """What is told of kinds of poses beside RGB's, as KEY_KIND."""
 Found = dict[str, list[BopResult]]
@@ -136,7 +138,8 @@ def _scored(
 ) -> Bench:
     tested = {k: set(split[k].test) for k in chosen}
     groups = compare(data, found.get("rgb", []), tested)
-    overall, by_object = figures_of(groups), figures_by_object(groups)
+    surfaces = {key: value for key, value in means(rows).items() if key in SURFACES}
+    overall, by_object = {**surfaces, **figures_of(groups)}, figures_by_object(groups)
     for kind in (kind for kind in found if kind != "rgb"):
         theirs = compare(data, found[kind], tested)
         overall |= _beside(figures_of(theirs), kind)

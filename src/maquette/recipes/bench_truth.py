@@ -28,6 +28,7 @@ from maquette.recipes.bench_finders import Scene
 from maquette.recipes.bop_scores import mesh_of
 from maquette.render.mesh import Mesh, load_mesh, save_mesh
 from maquette.scores.dtu import DtuTruth, dtu_score, points_of_mesh
+from maquette.scores.icp import icp
 from maquette.scores.targets import align_to, truth_from_obj_by
 
 MESH = "mesh.ply"
@@ -115,7 +116,10 @@ def surface_beside(workspace: Workspace, scene: Scene, data: Path, figures: dict
     notes: tuple[str, ...] = ()
     source = scene.source / MESH
     if truth.mesh is None and source.exists() and (points := read_points(source)) is not None:
-        found["chamfer_sphere"] = points_chamfer(mesh, points, np.random.default_rng(seed)) / radius
+        rng = np.random.default_rng(seed)
+        found["chamfer_sphere"] = points_chamfer(mesh, points, rng) / radius
+        moved = mesh.transformed(icp(mesh, points, rng, with_scale=not alignment.rigid))
+        found["chamfer_sphere_icp"] = points_chamfer(moved, points, rng) / radius
         notes += (f"Chamfer distance: to the {len(points):,} points of {MESH}, all of our surface counted.",)
     scan = find_dtu(data, scene.name) if scene.form == "neus" else None
     if scan is not None:

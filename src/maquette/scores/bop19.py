@@ -37,6 +37,8 @@ class Localisation:
     """ADI for symmetric objects, ADD for the others."""
     add_auc: float
     adds_auc: float
+    ad_auc: float
+    """As `ad_recall_10`."""
     proj_recall_5px: float
     cus_recall_50: float
     targets: int
@@ -63,7 +65,12 @@ def localisation(groups: Sequence[GroupErrors]) -> Localisation:
 
     surface = [recalls([(g.errors.vsd[..., k], g.scores) for g in kept], THETAS) for k in range(len(TAUS))]
     three = float(np.mean(surface)), recall("mssd", *THETAS), recall("mspd", *PIXELS)
-    named = [(g.errors.adi if g.symmetric else g.errors.add, g.scores) for g in kept]
+
+    def area(errors: Sequence[Float[np.ndarray, "_ _"]]) -> float:
+        nearest = [_least(error) * g.diameter for error, g in zip(errors, kept, strict=True)]
+        return recall_area(np.concatenate(nearest), AUC_METRES)
+
+    named = [g.errors.adi if g.symmetric else g.errors.add for g in kept]
     seconds: dict[str, float] = {}
     for group in groups:
         if group.seconds >= 0:  # of the whole photo: where its objects disagree, the longest
@@ -73,9 +80,10 @@ def localisation(groups: Sequence[GroupErrors]) -> Localisation:
         *three,
         recall("add", 0.1),
         recall("adi", 0.1),
-        float(recalls(named, np.array([0.1]))[0]),
-        recall_area(np.concatenate([_least(g.errors.add) * g.diameter for g in kept]), AUC_METRES),
-        recall_area(np.concatenate([_least(g.errors.adi) * g.diameter for g in kept]), AUC_METRES),
+        float(recalls([(e, g.scores) for e, g in zip(named, kept, strict=True)], np.array([0.1]))[0]),
+        area([g.errors.add for g in kept]),
+        area([g.errors.adi for g in kept]),
+        area(named),
         recall("projection_px", 5.0),
         recall("cus", 0.5),
         total,

@@ -19,10 +19,11 @@ NEW = (
     "ad_recall_10",
     "add_auc",
     "adds_auc",
+    "ad_auc",
     "proj_recall_5px",
     "cus_recall_50",
 )
-IN_METRES = ("ar", "ar_vsd_no_sensor", "add_auc", "adds_auc")
+IN_METRES = ("ar", "ar_vsd_no_sensor", "add_auc", "adds_auc", "ad_auc")
 """These know a length: the 15 mm of visibility, the 10 cm of the area."""
 OBJECT = 1
 

@@ -30,6 +30,7 @@ FIGURES = (
     "ad_recall_10",
     "add_auc",
     "adds_auc",
+    "ad_auc",
     "proj_recall_5px",
     "cus_recall_50",
     "recall_5deg_5pct",

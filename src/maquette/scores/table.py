@@ -33,6 +33,7 @@ _LABELS = {
     "ad_recall_10": ("ADD(-S) below 10 %: ADD-S if symmetric", "percent"),
     "add_auc": ("Area under ADD's recall up to 10 cm", "percent"),
     "adds_auc": ("Area under ADD-S's recall up to 10 cm", "percent"),
+    "ad_auc": ("Area under ADD(-S)'s recall up to 10 cm", "percent"),
     "proj_recall_5px": ("Projection error below 5 px", "percent"),
     "cus_recall_50": ("Silhouettes overlap by half", "percent"),
     "recall_5deg_5pct": ("Within 5 degrees and 5 % of the diameter", "percent"),
