@@ -31,8 +31,9 @@ class EstimatorConfig:
     objects: tuple[Path, ...] = ()
     """Workspaces of several objects that are to share one network; DIR is then a workspace of that alone."""
     start: str = "auto"
-    """Where the weights start: random; imagenet (a ResNet18's from the hub, for --shape.width 64); a file of such
-    weights; a workspace or its estimator, whose objects go on where they were; auto: imagenet's where it can be."""
+    """Where the weights start: random; trunk (learnt from many other objects; for --shape.width 32); imagenet (a
+    ResNet18's from the hub, for --shape.width 64); a file of such weights; a workspace or its estimator, whose
+    objects go on where they were; auto: the trunk or imagenet's, whichever fits."""
     mesh: Path | None = None
     """Somebody else's mesh (.ply, .obj, .glb; its own frame is kept) instead of the workspace's asset."""
     mesh_unit: Unit = "m"

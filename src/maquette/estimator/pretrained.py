@@ -1,4 +1,5 @@
-"""Where training starts: at random, from a ResNet18 that learnt ImageNet, or from another trained estimator.
+"""Where training starts: at random, from the trunk that the package ships, from a ResNet18 that learnt ImageNet, or
+from another trained estimator.
 
 Two layouts of a ResNet18 are read: torchvision's and timm's (`layer1.0.conv1.weight`), and that of Hugging Face's
 model classes (`resnet.encoder.stages.0.layers.0.layer.0.convolution.weight`).
@@ -18,6 +19,7 @@ from maquette.data.progress import say
 from maquette.data.weights import IMAGENET_DEVIATION, IMAGENET_MEAN, find_weights, read_tensors
 from maquette.estimator.model import EstimatorRecord, own_weights
 from maquette.estimator.networks import MEAN, OUTPUTS, SPREAD, CorrespondenceNet
+from maquette.estimator.trunk import fits_trunk, load_trunk
 
 IMAGENET = "timm/resnet18.tv_in1k"
 RESNET_WIDTH = 64
@@ -51,6 +53,9 @@ def start_networks(
     Raises InputError where what is asked for is not to be had, or is of another shape.
     """
     width = network.stem.out_channels
+    if start == "trunk" or (start == "auto" and fits_trunk(network)):
+        load_trunk(network, len(records))
+        return "trunk"
     if start == "random" or (start == "auto" and width != RESNET_WIDTH):
         return "random"
     folder = _estimator_folder(start)
