@@ -6,14 +6,12 @@ process's memory before the photo is taken off.
 
 import json
 import resource
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from runs import start
+from runs import measured_apart, start
 
 from maquette.masks.extractors import vit_extractor
 from maquette.masks.vit import VisionTransformer, ViTShape
@@ -58,11 +56,7 @@ def main(asked: Asked) -> None:
     print("|---|---|---|---|---|---|---|")
     for side in asked.side:
         for stride in asked.stride:
-            command = [sys.executable, __file__, "--one", str(side), str(stride)]
-            told = subprocess.run(command, capture_output=True, text=True)
-            if told.returncode:
-                sys.exit(told.stderr.strip() or f"error: measuring it ended with {told.returncode}")
-            result = json.loads(told.stdout)
+            result = measured_apart("--one", str(side), str(stride))
             full = 6 * 4 * (result["cells"] + 1) ** 2 / 2**20
             print(
                 f"| {side} | {stride} | {result['cells']:,.0f} | {result['seconds']:.1f} | "

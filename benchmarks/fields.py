@@ -12,9 +12,7 @@ from, means over the last ten lines of metrics.jsonl.
 """
 
 import json
-import os
 import resource
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -23,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from runs import lend, start
+from runs import lend, measured_apart, start
 
 from maquette.data.captures import as_masked, load_capture
 from maquette.data.errors import InputError
@@ -154,14 +152,8 @@ def main(asked: Asked) -> None:
         return
     found = {}
     for kind in KINDS:
-        command = [sys.executable, *sys.argv, "--only", kind]
         # As the program `maquette` does: threads that spin while they wait take the cores from those that work.
-        told = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-        )
-        if told.returncode:
-            sys.exit(told.stderr.strip() or f"error: measuring {kind} ended with {told.returncode}")
-        found[kind] = json.loads(told.stdout)
+        found[kind] = measured_apart(*sys.argv[1:], "--only", kind, OMP_WAIT_POLICY="PASSIVE")
     print("| kind | rays a step | s a step | ms a ray | peak MiB | of that the step |\n|---|---|---|---|---|---|")
     for kind, row in found.items():
         each = 1000 * row["step"] / row["rays"]

@@ -2,10 +2,11 @@
 
     python benchmarks/objects.py --to DIR [--objects bottle cup can] [--minutes 8] [--tests 200]
 
-Each object is learnt from 48 photos (cameras found from them, its size told), then looked for in test photos of
-another room, up to half hidden: by both sources, by the network alone, by local features alone, and with a depth
-camera beside; and in photos of that room without it. `--minutes 1 2 4 8` trains a network for each, all on the same
-asset, for the curve. Printed and written to DIR/objects.md; complete parts are skipped.
+Each object is learnt from 48 photos (cameras found from them, its size told), then looked for in test photos
+of another room, up to half hidden: by both sources, by the network alone, by local features alone, and with a
+depth camera beside; and in photos of that room without it. `--minutes 1 2 4 8` trains a network for each, all
+on the same asset, for the curve, and `--starts random trunk` one from each of these. Printed and written to
+DIR/objects.md; complete parts are skipped.
 
 `recall` is of ADD below a tenth of the diameter, of ADD-S for what is symmetric. Angles and distances of symmetric
 objects are to the nearest pose that looks the same. `false` is the share of photos without the object in which a
@@ -13,6 +14,7 @@ pose was told.
 """
 
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +51,7 @@ WAYS: dict[WayName, PosesConfig] = {
 HEAD = [
     "object",
     "minutes",
+    "from",
     "by",
     "seen at least 70 %",
     "50 to 70 %",
@@ -69,6 +72,8 @@ class Asked:
     """Objects of the studio."""
     minutes: tuple[float, ...] = (8.0,)
     """A network each, trained for so long."""
+    starts: tuple[str, ...] = ("auto",)
+    """Where the weights of each start."""
     ways: tuple[WayName, ...] = tuple(WAYS)
     """What poses come from."""
     tests: int = 200
@@ -83,6 +88,7 @@ class Row:
 
     name: str
     minutes: float
+    start: str
     way: str
     clear: tuple[float, int]
     hidden: tuple[float, int]
@@ -95,7 +101,7 @@ class Row:
         recalls = [f"{share:.3f} ({count})" for share, count in (self.clear, self.hidden)]
         false = "-" if self.false is None else f"{self.false:.3f}"
         numbers = [f"{self.turn_deg:.2f}", f"{100 * self.shift:.2f}", false, f"{self.seconds:.2f}"]
-        return [self.name, f"{self.minutes:g}", self.way, *recalls, *numbers]
+        return [self.name, f"{self.minutes:g}", self.start, self.way, *recalls, *numbers]
 
 
 def main(asked: Asked) -> None:
@@ -108,11 +114,13 @@ def main(asked: Asked) -> None:
         assert truth is not None
         learnt = Workspace(asked.to / name)
         learn(learnt, RunConfig(CamerasConfig(source=capture, size=size_of(truth))), "asset")
-        for minutes in asked.minutes:
-            workspace = lend(learnt, asked.to / f"{name}-{minutes:g}", STAGES)
-            train(workspace, EstimatorConfig(minutes=minutes))
+        for minutes, weights in product(asked.minutes, asked.starts):
+            config = EstimatorConfig(minutes=minutes, start=weights)
+            folder = f"{name}-{minutes:g}" + (f"-{Path(weights).name}" if weights != "auto" else "")
+            workspace = lend(learnt, asked.to / folder, STAGES)
+            train(workspace, config)
             for way in asked.ways:
-                rows.append(look(workspace, name, minutes, way, capture, truth))
+                rows.append(look(workspace, name, config, way, capture, truth))
                 text = table(rows)
                 (asked.to / "objects.md").write_text(text)
     print(table(rows))
@@ -124,7 +132,9 @@ def size_of(truth: Truth) -> float:
     return float(np.ptp(apply(object_frame(vertices, np.array([0.0, 0.0, 1.0]), 1.0), vertices), axis=0).max())
 
 
-def look(workspace: Workspace, name: str, minutes: float, way: WayName, capture: Path, truth: Truth) -> Row:
+def look(
+    workspace: Workspace, name: str, trained: EstimatorConfig, way: WayName, capture: Path, truth: Truth
+) -> Row:
     """The test photos and those without the object, by one way."""
     tests, camera = capture / "test" / "photos", capture / "test" / "camera.json"
     asked = replace(WAYS[way], photos=tests, camera=camera, name=way, overlays=False)
@@ -146,7 +156,8 @@ def look(workspace: Workspace, name: str, minutes: float, way: WayName, capture:
 
     turn, shift = (float(scores.figures[f"median_{key}"]) for key in ("rotation_deg", "translation_diameter"))
     seconds = float(np.median([one.seconds for one in found.estimates]))
-    return Row(name, minutes, way, recall(0.7, 1.01), recall(0.5, 0.7), turn, shift, false, seconds)
+    recalls = recall(0.7, 1.01), recall(0.5, 0.7)
+    return Row(name, trained.minutes, trained.start, way, *recalls, turn, shift, false, seconds)
 
 
 def error_of(target: TargetScore, symmetric: bool) -> float:

@@ -1,5 +1,8 @@
 """What benchmarks of many trained workspaces share: how they start, stages lent to another, cells of tables."""
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -47,6 +50,15 @@ def start(main: Callable[[T], None], asked: type[T], description: str | None) ->
     except KeyboardInterrupt:
         say("stopped. What is complete is kept; the same command goes on.")
         sys.exit(130)
+
+
+def measured_apart(*words: str, **environment: str) -> dict[str, float]:
+    """What this program prints as JSON in a process of its own, whose peak of memory is its own as well."""
+    command = [sys.executable, sys.argv[0], *words]
+    told = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    if told.returncode:
+        sys.exit(told.stderr.strip() or f"error: {' '.join(words)} ended with {told.returncode}")
+    return json.loads(told.stdout)
 
 
 def cell(values: Sequence[float]) -> str:

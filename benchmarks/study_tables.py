@@ -129,7 +129,7 @@ def plot(outcome: Outcome) -> Image.Image | None:
     for index, (title, key) in enumerate(PANELS):
         area = (index * width + 46, 34, (index + 1) * width - 16, height - 58)
         _panel(ImageDraw.Draw(picture), rows, title, key, outcome.axis, names, area, scale)
-    return picture.resize((width * len(PANELS), height), Image.Resampling.LANCZOS).quantize(64)
+    return picture.resize((width * len(PANELS), height), Image.Resampling.LANCZOS).quantize(256)
 
 
 def _panel(

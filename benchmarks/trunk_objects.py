@@ -1,4 +1,4 @@
-"""Objects that nobody has: a few random solids joined or cut, in a random material, for a network to learn from.
+"""Objects that nobody has: a few random solids joined, in a random material, for a network to learn from.
 
 None is shaped like what the studio photographs, or like anything that is tested on.
 """
@@ -59,7 +59,7 @@ def random_parts(rng: np.random.Generator) -> list[Solid]:
 
 
 def in_one_piece(parts: Sequence[Solid], spacing: float) -> Solid:
-    """The largest piece of the parts' smooth union, within the cube."""
+    """The largest piece of the parts' smooth union, within the cube; to be asked for a whole grid of points."""
 
     def solid(points: Points) -> Distances:
         distances = parts[0](points)

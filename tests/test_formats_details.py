@@ -53,6 +53,10 @@ def test_what_a_frame_says_of_its_lens_goes_before_what_is_said_for_all(tmp_path
     ]
     photos = tuple(replace(photo, lens=lens) for photo, lens in zip(capture.photos, lenses, strict=True))
     assert_same_pixels(replace(capture, photos=photos), read_capture(tmp_path), atol=1e-9)
+    write_transforms(tmp_path, capture, {"w": 64, "h": 48, "intrinsic_matrix": k}, {}, own, {}, angle)
+    first, second, _, last = (photo.lens for photo in read_capture(tmp_path).photos)
+    assert first == lenses[2] and second == lenses[1]
+    assert last == Lens("PINHOLE", *SIZE, (60.0, 60.0, 32.0, 24.0))
 
 
 def test_k3_bends_by_the_sixth_power_of_the_slope_and_survives_a_round_trip(tmp_path):

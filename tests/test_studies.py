@@ -223,7 +223,7 @@ def test_a_plot_has_both_curves_over_an_axis_or_over_the_variants() -> None:
         assert picture is not None
         colours = np.asarray(picture.convert("RGB")).astype(int).reshape(-1, 3)
         for _, _, colour in CURVES:
-            assert (np.abs(colours - colour).sum(-1) < 60).sum() > 100
+            assert (np.abs(colours - colour).sum(-1) < 30).sum() > 100
 
 
 def test_the_page_has_tables_where_there_are_some_and_commands_where_there_are_none(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from maquette.estimator.keys import EMBEDDING, KeyKind, KeyNet, Siren
 
 Decoder = Literal["narrow", "published"]
-# Two masks and the queries.
-OUTPUTS = 2 + EMBEDDING
+# An object's rows of the last layer: two masks, then the queries. A mask is a mask; queries mean nothing without
+# the keys they were learnt with.
+MASKS = 2
+OUTPUTS = MASKS + EMBEDDING
 # The encoder halves a crop five times.
 CROP_MULTIPLE = 32
 # What colours are brought to zero mean and unit spread with.

@@ -18,7 +18,7 @@ from maquette.data.jsonio import read_record
 from maquette.data.progress import say
 from maquette.data.weights import IMAGENET_DEVIATION, IMAGENET_MEAN, find_weights, read_tensors
 from maquette.estimator.model import EstimatorRecord, own_weights
-from maquette.estimator.networks import MEAN, OUTPUTS, SPREAD, CorrespondenceNet
+from maquette.estimator.networks import MASKS, MEAN, OUTPUTS, SPREAD, CorrespondenceNet
 from maquette.estimator.trunk import fits_trunk, load_trunk
 
 IMAGENET = "timm/resnet18.tv_in1k"
@@ -155,8 +155,7 @@ def _continue(
         if donor is None:
             continue
         head, of_keys = own_weights(weights, donor.shared)
-        # A mask is a mask; queries mean nothing without the keys they were learnt with.
-        rows = OUTPUTS if same is not None else 2
+        rows = OUTPUTS if same is not None else MASKS
         for name in ("head.weight", "head.bias"):
             state[name][idx * OUTPUTS : idx * OUTPUTS + rows] = head[name][:rows]
         if same is not None:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from maquette.data.checkpoints import load_tensors, save_tensors
 from maquette.data.errors import InputError
-from maquette.estimator.networks import OUTPUTS, CorrespondenceNet
+from maquette.estimator.networks import MASKS, OUTPUTS, CorrespondenceNet
 
 SHIPPED = Path(__file__).with_name("trunk.safetensors")
 WIDTH = 32
-# Of the last layer's rows of an object those of its masks: a mask is a mask, queries mean nothing without keys.
-MASKS = 2
 HEAD = ("head.weight", "head.bias")
 
 

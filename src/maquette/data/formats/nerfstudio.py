@@ -35,6 +35,8 @@ SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json"
 FILES = ("transforms.json", "transform.json", *SPLITS)
 ENDINGS = ("", ".png", ".jpg", ".jpeg")
 CURE = "export the transforms.json again, or correct this entry"
+MATRIX = "intrinsic_matrix"
+FOCALS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
 COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")
 PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV", "PERSPECTIVE")
 FISHEYE = ("OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "FISHEYE")
@@ -102,10 +104,8 @@ def _lens(frame: Value, shared: Value, path: Path) -> Lens:
     size = (w.whole(1), h.whole(1)) if w is not None and h is not None else photo_size(path)
     named = find("camera_model")
     model = "OPENCV" if named is None else named.text().upper()
-    matrix = frame.get("intrinsic_matrix") if frame.get("fl_x") is None else None
-    if matrix is None and find("fl_x") is None:
-        matrix = shared.get("intrinsic_matrix")
-    if matrix is not None:
+    place = frame if any(frame.get(key) is not None for key in (MATRIX, *FOCALS)) else shared
+    if (matrix := place.get(MATRIX)) is not None and place.get("fl_x") is None:
         upper = [row[:3] for row in matrix.array(4, 4)[:3].tolist()] if _is_4x4(matrix) else matrix.content
         return pinhole_of_matrix(matrix.at("K", upper), size, 0.0)
     fx, fy = _focals(frame, shared, size)
