@@ -17,11 +17,21 @@ from maquette.data.images import write_image
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import inverse
-from toy_folders import GL, make_colmap, make_record3d
+from toy_folders import (
+    GL,
+    make_colmap,
+    make_foundationpose,
+    make_onepose,
+    make_onepose_processed,
+    make_record3d,
+    make_tum,
+)
 from toy_formats import SIZE, assert_same_pixels, ring
 
 SAID = {"w": 64, "h": 48, "fl_x": 70.0, "fl_y": 72.0, "cx": 31.0, "cy": 25.0}
 """A lens, as a transforms.json says it."""
+CUBE = "# a cube\n" + "".join(f"v {x} {y} {z} 0.5 0.5 0.5\n" for x in (-1, 1) for y in (-1, 1) for z in (-1, 1))
+"""An OBJ of 2 x 2 x 2 with colours."""
 
 
 def write_transforms(folder: Path, capture: GivenCapture, shared: dict, *of_frames: dict) -> None:
@@ -152,3 +162,77 @@ def test_record3d_s_stored_depth_is_in_millimetres(tmp_path):
     depth = read_depth(second.depth)
     np.testing.assert_allclose(depth[3, :4], [0.001, 1.234, 65.534, 0], atol=1e-12)
     assert np.count_nonzero(depth) == 3
+
+
+def test_onepose_s_box_in_millimetres_is_asked_about(tmp_path):
+    make_onepose(tmp_path / "seq")
+    box = tmp_path / "seq" / "Box.txt"
+    head, numbers = box.read_text().splitlines()
+    parts = numbers.split(",")
+    box.write_text(f"{head}\n{','.join([*parts[:3], '145', '1', '1', *parts[6:]])}")
+    with pytest.raises(FormatError, match=r"Box\.txt, line 2: diameter 145 m: is this in millimetres\?.*by 0\.001"):
+        read_capture(tmp_path / "seq")
+    make_onepose_processed(tmp_path / "crops")
+    corners = tmp_path / "crops" / "box3d_corners.txt"
+    np.savetxt(corners, 1000 * np.loadtxt(corners))
+    with pytest.raises(FormatError, match=r"box3d_corners\.txt, .*diameter 346.* m: is this in millimetres\?"):
+        read_capture(tmp_path / "crops")
+
+
+def test_foundationpose_s_mesh_in_millimetres_is_asked_about(tmp_path):
+    make_foundationpose(tmp_path)
+    (tmp_path / "model").mkdir()
+    mesh = tmp_path / "model" / "model.obj"
+    mesh.write_text(CUBE + "vt 0.5 0.5\nvn 0 0 1\nf 1 2 3\n")
+    assert len(read_capture(tmp_path).posed) == 2
+    mesh.write_text(CUBE.replace("1 ", "72.5 "))
+    with pytest.raises(
+        FormatError, match=r"model\.obj, its vertices: diameter 251\.1 m: is this in millimetres\?"
+    ) as e:
+        read_capture(tmp_path)
+    assert e.value.path == mesh and "multiply by 0.001" in e.value.cure
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "expected N x 3 numbers"),
+        ("v 0 0 x\n", "are not three numbers a line"),
+        ("v 0 0 0\nv 0 0\n", "are not three numbers a line"),
+        ("v 0 0\n", "expected N x 3 numbers, got 1 x 2"),
+        ("v 0 0 nan\n", "a number is not finite"),
+        ("v 0 0 1e999\n", "a number is not finite"),
+        ("v 0 0 0\n", r"diameter 0 m: is this an object\?"),
+    ],
+)
+def test_a_foundationpose_mesh_that_is_broken_is_named(tmp_path, content, problem):
+    make_foundationpose(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.obj").write_text(content)
+    with pytest.raises(FormatError, match=rf"model\.obj, its vertices: {problem}"):
+        read_capture(tmp_path)
+
+
+def test_foundationpose_s_poses_in_millimetres_are_asked_about(tmp_path):
+    make_foundationpose(tmp_path)
+    path = tmp_path / "cam_in_ob" / "000001.txt"
+    pose = np.loadtxt(path)
+    pose[:3, 3] *= 800 / np.linalg.norm(pose[:3, 3])
+    np.savetxt(path, pose)
+    with pytest.raises(FormatError, match=r"000001\.txt, .*the object is 800 m away: is this in millimetres\?"):
+        read_capture(tmp_path)
+
+
+def test_tum_s_poses_in_millimetres_are_asked_about(tmp_path):
+    make_tum(tmp_path)
+    path = tmp_path / "groundtruth.txt"
+    head, *rows = path.read_text().splitlines()
+    moved = []
+    for row, x in zip(rows, (-400.0, 400.0), strict=True):
+        time, *rest = row.split()
+        moved.append(" ".join([time, str(x), "0", "0", *rest[3:]]))
+    path.write_text("\n".join([head, *moved]))
+    with pytest.raises(
+        FormatError, match=r"groundtruth\.txt, .*the cameras are 800 m apart: are they in millimetres\?"
+    ):
+        read_capture(tmp_path)

@@ -5,12 +5,13 @@ millimetres, white = object, pixel centres on whole numbers; the mesh is centred
 `ob_0000001/`. Source: FoundationPose, bundlesdf/run_nerf.py and its readme.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from maquette.data.formats.door import Value, read_matrix
+from maquette.data.formats.door import Value, read_matrix, read_text
 from maquette.data.formats.geometry import (
     check_object_size,
     matrix_on_whole_numbers,
@@ -36,6 +37,7 @@ from maquette.geometry.transforms import inverse
 CURE = "copy the file again; expected FoundationPose's reference views"
 DEPTH_FOLDERS = ("depth_enhanced", "depth")
 MASK_FOLDERS = ("mask", "mask_refined", "masks")
+MODEL = Path("model", "model.obj")
 FARTHEST = 50.0
 
 
@@ -49,6 +51,8 @@ def read(folder: Path) -> GivenCapture:
     where = Value(None, place / "cam_in_ob", cure=CURE)
     if not (place / "rgb").is_dir():
         raise Value(None, place / "rgb", cure=CURE).error("is missing")
+    if (place / MODEL).is_file():
+        _check_model(place / MODEL)
     k = read_matrix(place / "K.txt", 3, 3, cure=CURE)
     photos = []
     for photo in list_photos(place / "rgb"):
@@ -95,6 +99,17 @@ def check_mesh(path: Path, vertices: Float[np.ndarray, "vertex 3"]) -> None:
     check_object_size(where, float(np.linalg.norm(high - low)), "metres", 1.0)
     if (low > 0).any() or (high < 0).any():
         raise where.error("the origin lies outside the mesh's box; FoundationPose wants it in the middle")
+
+
+def _check_model(path: Path) -> None:
+    """Raises FormatError where the mesh beside the photos is not in metres; their sizes go together."""
+    where = Value(None, path, "its vertices", CURE)
+    rows = [line.split()[1:4] for line in read_text(path, CURE).splitlines() if line.startswith(("v ", "v\t"))]
+    try:
+        vertices = replace(where, content=np.array(rows, np.float64)).array(-1, 3)
+    except ValueError:
+        raise where.error("are not three numbers a line") from None
+    check_object_size(where, float(np.linalg.norm(np.ptp(vertices, axis=0))), "metres", 1.0)
 
 
 def write(folder: Path, views: list[ReferenceView]) -> None:

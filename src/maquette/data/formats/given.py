@@ -40,7 +40,10 @@ class MaskFile:
 
 @dataclass(frozen=True)
 class DepthFile:
-    """Depth along the optical axis (z, not distance) in a 16-bit PNG or a .npy; 0 says nothing was measured."""
+    """Depth along the optical axis (z, not distance) in a 16-bit PNG or a .npy; 0 says nothing was measured.
+
+    An EXR is known by its place, but cannot be read.
+    """
 
     path: Path
     units_per_value: float
@@ -154,6 +157,10 @@ def read_depth(depth: DepthFile) -> Float[np.ndarray, "height width"]:
     where = Value(None, depth.path, "its pixels", "expected a 16-bit PNG or a .npy with one channel")
     if not depth.path.exists():
         raise where.error("is missing")
+    if depth.path.suffix.lower() == ".exr":  # OpenCV's wheels have no OpenEXR since version 5
+        raise where.error(
+            "EXR is not read", "convert it to a .npy of one channel, its unit kept, or to a 16-bit PNG"
+        )
     if depth.path.suffix.lower() == ".npy":
         read_npy(depth.path)  # its header is held against the file before any memory is taken
     try:

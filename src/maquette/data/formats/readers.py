@@ -131,7 +131,9 @@ READERS: dict[Format, Reader] = {
     "onepose": Reader(onepose.find, onepose.read, "a OnePose sequence, raw or processed"),
     "llff": Reader(llff.find, llff.read, "poses_bounds.npy beside images/"),
     "nerfpp": Reader(nerfpp.find, nerfpp.read, "train/{rgb,pose,intrinsics} (NeRF++, Tanks and Temples)"),
-    "record3d": Reader(rgbd.find_record3d, rgbd.read_record3d, "metadata.json beside rgb/ (Record3D)"),
+    "record3d": Reader(
+        rgbd.find_record3d, rgbd.read_record3d, "metadata.json beside rgb/, or an unpacked .r3d (Record3D)"
+    ),
     "tum": Reader(rgbd.find_tum, rgbd.read_tum, "rgb.txt, groundtruth.txt (TUM RGB-D)"),
     "nerfstudio": Reader(
         nerfstudio.find, nerfstudio.read, "transforms.json (nerfstudio, instant-ngp, NeuS2, Blender)"

@@ -2,18 +2,22 @@
 
 TUM: world_from_cam as time, tx ty tz, qx qy qz qw; photos and poses go together by the nearest time within 20 ms;
 depth is stored 5000 to the metre; the camera is a camera.json (or cameras.txt) beside it. Record3D: `metadata.json`
-with K column by column and poses qx qy qz qw, x y z with OpenGL's axes; `rgb/N.jpg`. One file a frame (ScanNet's
-export): color/ or rgb/, pose/ (4 x 4 world_from_cam, OpenCV), an intrinsics file; depth in millimetres. 7-Scenes
-has photos, poses and depth in one folder (N.color.png, N.pose.txt, N.depth.png) and no intrinsics: they are added.
-A pose that is infinite throughout, as in ScanNet, is of a frame that tracking lost. Metres; pixel centres on whole
-numbers. Sources: TUM RGB-D benchmark, "File formats"; Record3D, export formats.
+with K column by column (of the first frame), `perFrameIntrinsicCoeffs` fx fy cx cy, and poses qx qy qz qw, x y z
+with OpenGL's axes; `rgb/N.jpg`. Its .r3d is a zip of the same `metadata` and of rgbd/ with N.jpg and N.depth, which
+LZFSE packs and nothing here unpacks. One file a frame (ScanNet's export): color/ or rgb/, pose/ (4 x 4
+world_from_cam, OpenCV), an intrinsics file; depth in millimetres. 7-Scenes has photos, poses and depth in one
+folder (N.color.png, N.pose.txt, N.depth.png) and no intrinsics: they are added. A pose that is infinite throughout,
+as in ScanNet, is of a frame that tracking lost. Metres; pixel centres on whole numbers. Sources: TUM RGB-D
+benchmark, "File formats"; Record3D, export formats and issues 27, 83.
 """
 
 import bisect
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from maquette.data.formats.camera_json import read_camera, write_camera
 from maquette.data.formats.door import Value, read_json_value, read_matrix, read_rows
@@ -44,6 +48,13 @@ from maquette.geometry.transforms import Matrix4, inverse
 CURE = "copy the file again"
 APART_S = 0.02
 TUM_PER_METRE = 5000.0
+RECORD3D = (
+    ("metadata.json", "rgb"),
+    ("EXR_RGBD/metadata.json", "EXR_RGBD/rgb"),
+    ("RGBD/metadata.json", "RGBD/rgb"),
+    ("metadata", "rgbd"),
+)
+"""What Record3D exports, and what its .r3d unpacks to: the metadata and the folder of photos."""
 PHOTO_FOLDERS = ("rgb", "color")
 POSE_FOLDERS = ("pose", "poses")
 COLOUR = ".color."
@@ -77,7 +88,7 @@ def read_tum(folder: Path) -> GivenCapture:
             depth = DepthFile(find_file(depths[of_depth][2], folder, depths[of_depth][1]), 1.0 / TUM_PER_METRE)
         photos.append(GivenPhoto(path.name, path, lens, None if at is None else poses[at][1], depth=depth))
     files = [folder / "groundtruth.txt", folder / "rgb.txt", camera]
-    return capture_of(photos, True, files, Value(None, files[0], "its times"))
+    return capture_of(photos, True, files, Value(None, files[0], "its times and poses"))
 
 
 def _tum_poses(path: Path) -> list[tuple[float, Matrix4]]:
@@ -142,19 +153,27 @@ def _nearest(times: list[float], time: float) -> int | None:
 
 
 def find_record3d(folder: Path) -> bool:
-    return any((place / "metadata.json").is_file() and (place / "rgb").is_dir() for place in _record3d(folder))
+    return _is_r3d(folder) or any(said.is_file() and photos.is_dir() for said, photos in _record3d(folder))
 
 
 def read_record3d(folder: Path) -> GivenCapture:
-    """A Record3D export (EXR + RGBD). Its photos may be smaller than `w` x `h`; K is scaled. Raises FormatError."""
-    place = next((p for p in _record3d(folder) if (p / "metadata.json").is_file()), folder)
-    content = read_json_value(place / "metadata.json", CURE)
-    k = content.key("K").array(3, 3).T
+    """A Record3D export (EXR + RGBD), or its .r3d unpacked, which has no depth that can be read.
+
+    Photos may be smaller than `w` x `h`; K is scaled. Raises FormatError, also for a .r3d that is still packed.
+    """
+    if _is_r3d(folder):
+        to = shlex.quote(f"{folder.with_suffix('')}/")
+        command = f"unzip {shlex.quote(str(folder))} -d {to}"
+        raise Value(None, folder).error("is a zip", f"unpack it with `{command}` and give that folder")
+    said = [pair for pair in _record3d(folder) if pair[0].is_file()]
+    metadata, pictures = said[0] if said else _record3d(folder)[0]
+    content = read_json_value(metadata, CURE)
     width, height = content.key("w").whole(1), content.key("h").whole(1)
     poses = content.key("poses").each("pose")
-    numbered = {p.stem: p for p in list_photos(place / "rgb")}
+    intrinsics = _record3d_intrinsics(content, len(poses))
+    numbered = {p.stem: p for p in list_photos(pictures)}
     photos = []
-    for index, pose in enumerate(poses):
+    for index, (pose, (where, (fx, fy, cx, cy))) in enumerate(zip(poses, intrinsics, strict=True)):
         if str(index) not in numbered:
             continue
         photo = numbered[str(index)]
@@ -162,16 +181,38 @@ def read_record3d(folder: Path) -> GivenCapture:
         cam_from_world = cam_from_world_of_opengl(rigid_of_quaternion(pose, numbers[[3, 0, 1, 2]], numbers[4:]))
         size = photo_size(photo)
         sx, sy = size[0] / width, size[1] / height
-        params = (k[0, 0] * sx, k[1, 1] * sy, (k[0, 2] + 0.5) * sx, (k[1, 2] + 0.5) * sy)
-        lens = lens_of(content.key("K"), "PINHOLE", *size, tuple(float(p) for p in params))
-        stored = place / "depth" / f"{index}.png"
-        depth = DepthFile(stored, 0.001) if stored.is_file() else None
+        params = (fx * sx, fy * sy, (cx + 0.5) * sx, (cy + 0.5) * sy)
+        lens = lens_of(where, "PINHOLE", *size, tuple(float(p) for p in params))
+        depth = _record3d_depth(pictures, index)
         photos.append(GivenPhoto(photo.name, photo, lens, cam_from_world, depth=depth))
-    return capture_of(photos, True, [place / "metadata.json"], content.key("poses"))
+    return capture_of(photos, True, [metadata], content.key("poses"))
 
 
-def _record3d(folder: Path) -> list[Path]:
-    return [folder, folder / "EXR_RGBD", folder / "RGBD"]
+def _record3d_intrinsics(content: Value, count: int) -> list[tuple[Value, Float[np.ndarray, "4"]]]:
+    """Where each of `count` frames has its fx, fy, cx, cy, and these: its own, else those of the one K."""
+    own = content.get("perFrameIntrinsicCoeffs")
+    frames = [] if own is None else own.each("frame")
+    if own is None or not frames:
+        k = content.key("K")
+        return [(k, k.array(3, 3)[[0, 1, 2, 2], [0, 1, 0, 1]])] * count
+    if len(frames) != count:
+        raise own.error(f"holds {len(frames)} frames, but there are {count} poses")
+    return [(frame, frame.array(4)) for frame in frames]
+
+
+def _record3d_depth(pictures: Path, index: int) -> DepthFile | None:
+    beside = pictures.parent / "depth"
+    places = [(beside / f"{index}.png", 0.001), (beside / f"{index}.npy", 1.0)]
+    places += [(beside / f"{index}.exr", 1.0), (pictures / f"{index}.exr", 1.0)]
+    return next((DepthFile(path, metres) for path, metres in places if path.is_file()), None)
+
+
+def _record3d(folder: Path) -> list[tuple[Path, Path]]:
+    return [(folder / metadata, folder / photos) for metadata, photos in RECORD3D]
+
+
+def _is_r3d(path: Path) -> bool:
+    return path.suffix.lower() == ".r3d" and path.is_file()
 
 
 def find_frames(folder: Path) -> bool:
