@@ -22,6 +22,7 @@ from maquette.recipes.lmo_capture import LmoCapture, make_capture, results_of, w
 from maquette.recipes.lmo_split import Split, splits_of
 from maquette.recipes.run import RunConfig
 from maquette.render.mesh import load_mesh, save_mesh
+from maquette.scores.challenge import NO_SENSOR
 from maquette.scores.coco import CocoInstance, coco_score
 from maquette.scores.official import parse_name, read_official, results_name
 from maquette.scores.stage import ScoresConfig
@@ -57,6 +58,7 @@ def lmo(job: Job) -> Bench:
         for obj_id in chosen:
             rows.append(attempt(_name(obj_id), partial(_learn_one, job, data, split[obj_id], obj_id, found)))
             job.keep(Bench(TITLE, (*_notes(request, chosen, split, False), "Unfinished."), {}, tuple(rows)))
+        found = {kind: with_whole_times(results) for kind, results in found.items()}
         _write_found(job.folder, data.name, found)
     return _scored(data, split, chosen, rows, found, detections, request)
 
@@ -83,7 +85,7 @@ def _write_found(folder: Path, dataset: str, found: Found) -> None:
     dataset = "".join(c for c in dataset if c.isalnum()) or "lmo"
     for kind in ("rgb", *(kind for kind in found if kind != "rgb")):
         method = "maquette" if kind == "rgb" else f"maquette-{kind}"
-        write_results(folder / results_name(method, dataset), with_whole_times(found.get(kind, [])))
+        write_results(folder / results_name(method, dataset), found.get(kind, []))
 
 
 def _stages(capture: LmoCapture, request: BenchConfig) -> RunConfig:
@@ -149,8 +151,16 @@ def _scored(
         overall |= {"ap_box": _box_precision(data, split, chosen, detections)}
     if request.official is not None:
         overall |= {f"official_{key}": value for key, value in read_official(request.official).items()}
-    rows = [replace(r, figures={**r.figures, **by_object.get(k, {})}) for k, r in zip(chosen, rows, strict=True)]
+    rows = [_rescored(row, by_object.get(obj_id, {})) for obj_id, row in zip(chosen, rows, strict=True)]
     return Bench(TITLE, _notes(request, chosen, split, all(group.sensor for group in groups)), overall, tuple(rows))
+
+
+def _rescored(row: Row, figures: Figures) -> Row:
+    """An object's row with its figures by the data set, in which a sensor may have measured depth."""
+    if "ar_vsd" not in figures:
+        return replace(row, figures={**row.figures, **figures})
+    own = {key: value for key, value in row.figures.items() if key != "ar_vsd_no_sensor"}
+    return replace(row, figures={**own, **figures}, notes=tuple(n.replace(NO_SENSOR, "") for n in row.notes))
 
 
 def _beside(figures: Figures, kind: str) -> dict[str, float | int]:

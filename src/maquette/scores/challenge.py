@@ -25,6 +25,7 @@ NEW = (
 )
 IN_METRES = ("ar", "ar_vsd_no_sensor", "add_auc", "adds_auc", "ad_auc")
 """These know a length: the 15 mm of visibility, the 10 cm of the area."""
+NO_SENSOR = "; VSD without a depth sensor: the scene is the object itself, rendered at its true pose"
 OBJECT = 1
 
 
@@ -62,6 +63,5 @@ def _photo(target: Target, truth: ObjectTruth, estimate: PoseEstimate | None) ->
 def _note(truth: ObjectTruth, hidden: int) -> str:
     count = len(truth.symmetries)
     symmetries = "no symmetry of the object is known" if count == 1 else f"{count} symmetries of the truth"
-    depth = "; VSD without a depth sensor: the scene is the object itself, rendered at its true pose"
     left_out = f"; {hidden} targets less than a tenth visible left out" if hidden else ""
-    return f"BOP: {symmetries}{depth if truth.metric else ''}{left_out}."
+    return f"BOP: {symmetries}{NO_SENSOR if truth.metric else ''}{left_out}."
