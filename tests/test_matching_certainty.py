@@ -19,7 +19,8 @@ from maquette.matching.certainty import (
     squared_mahalanobis,
 )
 from maquette.matching.distribution import distribute
-from maquette.matching.estimate import EstimateSettings, Given, estimate
+from maquette.matching.estimate import EstimateSettings, estimate
+from maquette.matching.judging import Given
 from maquette.matching.local import LocalPose
 from maquette.matching.refine import make_landscape
 from maquette.matching.scoring import gather_evidence

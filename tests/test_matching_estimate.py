@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from maquette.geometry.transforms import random_rotation, rigid
 from maquette.matching.distribution import Observation, distribute
-from maquette.matching.estimate import EstimateSettings, distinct, estimate
-from maquette.matching.refine import bilinear, trace_outline
+from maquette.matching.estimate import EstimateSettings, distinct, estimate, refine
+from maquette.matching.refine import bilinear, make_landscape, trace_outline
 from maquette.matching.scoring import gather_evidence, likelihood_scores, published_scores, visible_points
 from maquette.render.views import render_view
 from matching_oracle import error_of, make_oracle, observe, true_pose
@@ -36,6 +37,32 @@ def test_the_pose_is_found(oracle, spoilt, degrees, add):
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
     assert np.median([e[0] for e in errors]) < degrees
     assert np.median([e[1] for e in errors]) < add
+
+
+def test_of_two_ways_uphill_the_better_scored_end_is_kept(oracle):
+    firm_won = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        camera, pose = true_pose(oracle, rng)
+        observation = observe(oracle, camera, pose, rng, noise=4.0, outliers=0.3)
+        distribution = distribute(observation, oracle.surface, torch.Generator().manual_seed(0))
+        evidence = gather_evidence(observation, distribution)
+        landscape = make_landscape(observation, distribution, evidence)
+        start = pose @ rigid(Rotation.from_rotvec(rng.normal(0, 0.1, 3)).as_matrix(), rng.normal(0, 0.003, 3))
+        ways = (
+            EstimateSettings(firmness=1.0),
+            EstimateSettings(outline_weight=3.0, firmness=1.0),
+            EstimateSettings(),
+        )
+        turn, shift = start[:3, :3], start[:3, 3]
+        ends = np.stack(
+            [refine(turn, shift, landscape, evidence, oracle.surface, oracle.renderer, way) for way in ways]
+        )
+        poses = torch.as_tensor(ends, dtype=torch.float32)
+        soft, firm, both = likelihood_scores(poses[:, :3, :3], poses[:, :3, 3], evidence, oracle.surface).tolist()
+        assert both == pytest.approx(max(soft, firm))
+        firm_won += firm > soft
+    assert firm_won
 
 
 def test_the_published_way_finds_the_pose_too(oracle):

@@ -1,7 +1,6 @@
 """From an observation to ranked poses: sample, solve, prune, rank, score, refine, score again."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,11 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maquette.data.records import PoseMode
 from maquette.geometry.transforms import Matrix4, rigid, rotation_angle
 from maquette.matching.appearance import Picture, align_appearance
-from maquette.matching.certainty import Matrix6, find_modes, likelihood_covariance
-from maquette.matching.confidence import POOLED, Calibration, Witnesses
+from maquette.matching.certainty import Matrix6, likelihood_covariance
 from maquette.matching.distribution import Distribution, Observation, Surface, distribute, sample
 from maquette.matching.hypotheses import (
     Rotations,
@@ -26,19 +23,25 @@ from maquette.matching.hypotheses import (
     robust_poses,
     spread_enough,
 )
+from maquette.matching.judging import (
+    GAIN,
+    NOTHING_GIVEN,
+    Given,
+    Hypothesis,
+    Source,
+    judge,
+    judge_given,
+    with_certainty,
+)
 from maquette.matching.photometric import fit_photo
 from maquette.matching.refine import Landscape, Visible, climb, make_landscape, seen_points, trace_outline
 from maquette.matching.scoring import Evidence, gather_evidence, likelihood_scores, published_scores
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import render_view
 
-Source = Literal["network", "local"]
 Scoring = Literal["likelihood", "published"]
 SCORES = {"likelihood": likelihood_scores, "published": published_scores}
 
-# Local features place the object more finely than colours on a small picture: these must agree better by this much
-# to move such a pose (measured: below it they double its error).
-GAIN = 0.02
 # Colours that agree at least this well were followed by the pose (`align_appearance`).
 LAID = 0.3
 
@@ -65,12 +68,14 @@ class EstimateSettings:
     """Surface points by which all hypotheses are scored; the best `refined` x 6 are then scored by all points."""
     points: int = 1000
     """Surface points that move with a pose while it is refined, at most."""
-    rounds: int = 3
+    rounds: int = 2
     """Times the visible surface and the outline are taken anew while refining."""
     per_pixel: float = 0.3
     """Independent measurements a pixel stands for; neighbours say nearly the same."""
     outline_weight: float = 0.3
     """Weight of a rim pixel's squared distance to the mask's edge; 0 refines on coordinates alone."""
+    firmness: float = 10.0
+    """A second way uphill takes the outline so many times as seriously; the better scored end is kept."""
     scoring: Scoring = "likelihood"
     """What ranks hypotheses: our likelihood, or SurfEmb's score as published."""
     normals: bool = True
@@ -91,40 +96,6 @@ class EstimateSettings:
     """Lay the network's best pose on the photo's pixels once more, by their gradients."""
 
 
-@dataclass(frozen=True)
-class Hypothesis:
-    """A pose of one object in one crop. `score` ranks hypotheses of the crop, `confidence` compares crops.
-
-    `mask_iou` is between the silhouette at this pose and the observed mask; `log_ratio` the mean over the covered
-    pixels of log(m P), 0 for no information; both None where no network saw the crop. `agreement` of the colours
-    with the picture, None without one. `inliers`: local features that carry the pose.
-    """
-
-    cam_from_obj: Matrix4
-    score: float
-    confidence: float
-    mask_iou: float | None
-    log_ratio: float | None
-    agreement: float | None = None
-    inliers: int = 0
-    source: Source = "network"
-    covariance: Matrix6 | None = None
-    modes: tuple[PoseMode, ...] = ()
-
-
-@dataclass(frozen=True)
-class Given:
-    """What is known from outside the network: hypotheses, what local features say of any pose (how many carry it,
-    and the covariance they leave), the object's own symmetries, and what confidences are told by.
-    """
-
-    poses: tuple[Matrix4, ...] = ()
-    inliers: Callable[[Matrix4], int] = lambda cam_from_obj: 0
-    covariance: Callable[[Matrix4], Matrix6 | None] = lambda cam_from_obj: None
-    symmetries: tuple[Matrix4, ...] = ()
-    calibration: Calibration = POOLED
-
-
 def estimate(
     observation: Observation,
     surface: Surface,
@@ -132,7 +103,7 @@ def estimate(
     rng: np.random.Generator,
     settings: EstimateSettings = EstimateSettings(),
     picture: Picture | None = None,
-    given: Given = Given(),
+    given: Given = NOTHING_GIVEN,
 ) -> list[Hypothesis]:
     """Refined poses, most confident first; empty where nothing in the crop looks like the object.
 
@@ -165,7 +136,7 @@ def estimate(
         starts = _best_starts(starts, landscape, evidence, surface, renderer, settings)
         found = []
         for start, source in starts + [(pose, "local") for pose in given.poses]:
-            pose = refine(start[:3, :3], start[:3, 3], landscape, surface, renderer, settings)
+            pose = refine(start[:3, :3], start[:3, 3], landscape, evidence, surface, renderer, settings)
             found.append(replace(judge(pose, observation, evidence, surface, renderer, given), source=source))
         for pose in given.poses:
             found.append(replace(judge(pose, observation, evidence, surface, renderer, given), source="local"))
@@ -174,15 +145,17 @@ def estimate(
             return with_certainty(found, given, surface.diameter, spread, confidence_of)
         # What local features propose is looked at first, and all of it.
         found.sort(key=lambda hypothesis: hypothesis.source != "local")
-        local = 2 * len(given.poses)
+        local, looked = 2 * len(given.poses), 0
         for place, hypothesis in enumerate(found[: settings.aligned + local]):
+            looked = place + 1
             gain = GAIN if hypothesis.source == "local" else 0.0
             laid = align_appearance(picture, hypothesis.cam_from_obj, renderer, gain=gain)
             judged = judge(laid.cam_from_obj, observation, evidence, surface, renderer, given, laid.agreement)
             found[place] = replace(judged, source=hypothesis.source)
             if laid.agreement >= settings.agreement and place >= local - 1:
                 break
-        found.sort(key=lambda hypothesis: -hypothesis.confidence)
+        # Those that nobody looked at lost by their scores to one that colours agree with.
+        found[:looked] = sorted(found[:looked], key=lambda hypothesis: -hypothesis.confidence)
         best = found[0]
         # Local features place the object more finely than pixels of a small picture do (measured).
         if settings.photometric == "on" and best.source == "network" and (best.agreement or 0.0) >= LAID:
@@ -190,44 +163,6 @@ def estimate(
             agreement = align_appearance(picture, pose, renderer, rounds=0).agreement
             found[0] = judge(pose, observation, evidence, surface, renderer, given, agreement)
         return with_certainty(found, given, surface.diameter, spread, confidence_of)
-
-
-def with_certainty(
-    found: list[Hypothesis],
-    given: Given,
-    diameter: float,
-    spread: Callable[[Hypothesis], Matrix6 | None],
-    confidence_of: Callable[[Matrix4], float],
-) -> list[Hypothesis]:
-    """The hypotheses, the first with its covariance (by features, else by `spread`) and its rivals."""
-    if not found:
-        return found
-    best = found[0]
-    covariance = given.covariance(best.cam_from_obj) if best.source == "local" else None
-    covariance = spread(best) if covariance is None else covariance
-    others = [hypothesis.cam_from_obj for hypothesis in found[1:]]
-    modes = find_modes(best.cam_from_obj, others, given.symmetries, confidence_of, diameter)
-    return [replace(best, covariance=covariance, modes=modes), *found[1:]]
-
-
-def judge_given(given: Given, renderer: MeshRenderer, picture: Picture | None) -> list[Hypothesis]:
-    """Given poses by geometry and colours alone, most confident first: laid on the picture where the mesh is
-    coloured, and judged by the local features that still carry them.
-    """
-    coloured = renderer.mesh.colours is not None or renderer.mesh.texture is not None
-    found = []
-    for pose in given.poses:
-        agreement = None
-        if picture is not None and coloured:
-            laid = align_appearance(picture, pose, renderer, gain=GAIN)
-            agreement = laid.agreement
-            # Colours may pull a pose to a likeness that the features deny.
-            pose = laid.cam_from_obj if given.inliers(laid.cam_from_obj) >= 0.5 * given.inliers(pose) else pose
-        inliers = given.inliers(pose)
-        sure = given.calibration.probability(Witnesses(None, None, agreement, inliers))
-        covariance = given.covariance(pose)
-        found.append(Hypothesis(pose, float(inliers), sure, None, None, agreement, inliers, "local", covariance))
-    return sorted(found, key=lambda hypothesis: -hypothesis.confidence)
 
 
 def propose(
@@ -286,11 +221,11 @@ def _best_starts(
     renderer: MeshRenderer,
     settings: EstimateSettings,
 ) -> list[tuple[Matrix4, Source]]:
-    """The `finished` best of the starts after one round of refinement, best first."""
+    """The `finished` best of the starts after one round of refinement with a firm outline, best first."""
     if len(starts) <= settings.finished or settings.rounds < 2:
         return starts
-    once = replace(settings, rounds=1)
-    moved = np.stack([refine(p[:3, :3], p[:3, 3], landscape, surface, renderer, once) for p, _ in starts])
+    once = replace(settings, rounds=1, outline_weight=settings.firmness * settings.outline_weight, firmness=1.0)
+    moved = np.stack([refine(p[:3, :3], p[:3, 3], landscape, evidence, surface, renderer, once) for p, _ in starts])
     scores = SCORES[settings.scoring](_float(moved[:, :3, :3]), _float(moved[:, :3, 3]), evidence, surface)
     best = np.argsort(-scores.numpy(), kind="stable")[: settings.finished]
     return [(moved[index], starts[index][1]) for index in best]
@@ -322,45 +257,36 @@ def refine(
     rotation: Float[np.ndarray, "3 3"],
     translation: Float[np.ndarray, "3"],
     landscape: Landscape,
+    evidence: Evidence,
     surface: Surface,
     renderer: MeshRenderer,
     settings: EstimateSettings,
 ) -> Matrix4:
-    """A pose climbed uphill, its visible surface and outline rendered anew in every round."""
-    turn, shift = torch.as_tensor(rotation), torch.as_tensor(translation)
-    for _ in range(settings.rounds):
-        view = render_view(renderer, landscape.camera, rigid(turn.numpy(), shift.numpy()))
-        seen = seen_points(view.depth, turn, shift, landscape.camera, surface, settings.points)
-        if len(seen) < 16:
-            break
-        outline = trace_outline(landscape.mask, view.mask.float(), view.points_obj, None)
-        weight = settings.per_pixel * float(view.mask.sum()) / len(seen)
-        points, keys = surface.points_obj[seen], surface.keys[seen]
-        visible = Visible(points, keys, weight, math.log(len(surface.keys)))
-        turn, shift = climb(turn, shift, landscape, visible, outline, settings.outline_weight)
-    return rigid(turn.numpy(), shift.numpy())
+    """The better scored end of two ways uphill, which differ in how seriously they take the outline.
 
-
-def judge(
-    cam_from_obj: Matrix4,
-    observation: Observation,
-    evidence: Evidence,
-    surface: Surface,
-    renderer: MeshRenderer,
-    given: Given = Given(),
-    agreement: float | None = None,
-) -> Hypothesis:
-    """A pose with its score and confidence."""
-    rotation, translation = _float(cam_from_obj[None, :3, :3]), _float(cam_from_obj[None, :3, 3])
-    score = float(likelihood_scores(rotation, translation, evidence, surface)[0])
-    mask = render_view(renderer, observation.camera, cam_from_obj).mask
-    observed = observation.mask_logit > 0
-    iou = float((mask & observed).sum() / (mask | observed).sum().clamp(min=1))
-    inside = float(evidence.mask_logit[mask.flatten()].sum())
-    log_ratio = (score - inside) / max(int(mask.sum()), 1) if np.isfinite(score) else 0.0
-    inliers = given.inliers(cam_from_obj)
-    sure = given.calibration.probability(Witnesses(iou, log_ratio, agreement, inliers))
-    return Hypothesis(cam_from_obj, score, sure, iou, log_ratio, agreement, inliers)
+    What is climbed knows nothing of pixels that a pose gives up, so where coordinates are unsure it makes the
+    object smaller; a firm outline forbids that, but masks of photos unlike those learnt from mislead it.
+    """
+    ends = []
+    for outline_weight in sorted({settings.outline_weight, settings.firmness * settings.outline_weight}):
+        turn, shift = torch.as_tensor(rotation), torch.as_tensor(translation)
+        for _ in range(settings.rounds):
+            view = render_view(renderer, landscape.camera, rigid(turn.numpy(), shift.numpy()))
+            seen = seen_points(view.depth, turn, shift, landscape.camera, surface, settings.points)
+            if len(seen) < 16:
+                break
+            outline = trace_outline(landscape.mask, view.mask.float(), view.points_obj, None)
+            weight = settings.per_pixel * float(view.mask.sum()) / len(seen)
+            points, keys = surface.points_obj[seen], surface.keys[seen]
+            visible = Visible(points, keys, weight, math.log(len(surface.keys)))
+            end = climb(turn, shift, landscape, visible, outline, outline_weight)
+            if (surface.points_obj @ end[0][2].float() + end[1][2].float()).amin() <= 0:
+                break  # a part of the object would be behind the camera
+            turn, shift = end
+        ends.append((turn, shift))
+    turns, shifts = (torch.stack(parts) for parts in zip(*ends, strict=True))
+    best = int(SCORES[settings.scoring](turns.float(), shifts.float(), evidence, surface).argmax())
+    return rigid(turns[best].numpy(), shifts[best].numpy())
 
 
 def _float(values: np.ndarray) -> Tensor:

@@ -99,7 +99,8 @@ def explain(
     estimator, surface = finder.estimator, finder.surface
     outline = found.box
     if found.cam_from_obj is not None:
-        outline = silhouette_box(finder.renderer.mesh.vertices.double().numpy(), found.camera, found.cam_from_obj)
+        vertices = finder.renderer.mesh.vertices.double().numpy()
+        outline = silhouette_box(vertices, found.camera, found.cam_from_obj) or outline
     if outline is None or estimator is None or surface is None:
         return None
     window = crop_window(outline, estimator.crop_scale)

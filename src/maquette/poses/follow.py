@@ -26,7 +26,8 @@ from maquette.geometry.transforms import Matrix4, rotation_angle
 from maquette.matching.appearance import Picture, align_appearance
 from maquette.matching.carry import Carried, Glimpse, carry
 from maquette.matching.distribution import distribute
-from maquette.matching.estimate import Given, Hypothesis, judge, refine
+from maquette.matching.estimate import refine
+from maquette.matching.judging import Given, Hypothesis, judge
 from maquette.matching.refine import make_landscape
 from maquette.matching.scoring import gather_evidence, likelihood_scores
 from maquette.poses.boxes import Box, clip_box
@@ -150,8 +151,8 @@ def hold_by_network(
         shifts = torch.as_tensor(np.stack([start[:3, 3] for start in starts]), dtype=torch.float32)
         best = starts[int(likelihood_scores(turns, shifts, evidence, surface).argmax())]
         landscape = make_landscape(observation, distribution, evidence)
-        quick = replace(thorough, points=settings.moved, rounds=settings.rounds)
-        pose = refine(best[:3, :3], best[:3, 3], landscape, surface, finder.renderer, quick)
+        quick = replace(thorough, points=settings.moved, rounds=settings.rounds, firmness=1.0)
+        pose = refine(best[:3, :3], best[:3, 3], landscape, evidence, surface, finder.renderer, quick)
         laid = hold_by_colours(frame, pose, camera, finder, settings)
         pose, agreement = (laid.cam_from_obj, laid.agreement) if laid is not None else (pose, None)
         given = Given(calibration=finder.calibration)
