@@ -13,7 +13,7 @@ from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats import bop_models, bop_scene, bop_targets, llff
 from maquette.data.formats.bop_dataset import read_dataset
-from maquette.data.formats.given import GivenCapture, read_depth, read_given_mask
+from maquette.data.formats.given import GivenCapture, GivenPhoto, read_depth, read_given_mask
 from maquette.data.formats.readers import find_format, read_capture
 from maquette.data.images import read_mask, read_photo
 from maquette.geometry.camera import Camera
@@ -50,6 +50,14 @@ def assert_cameras_kept(ours, read: GivenCapture, same_photo: bool = True) -> No
         else:
             shift = np.array([view.camera.cx - photo.lens.value("cx"), view.camera.cy - photo.lens.value("cy")])
             np.testing.assert_allclose(pixels + shift, expected, atol=1e-2)
+
+
+def points_of_depth(photo: GivenPhoto, depth: np.ndarray) -> np.ndarray:
+    """What a depth image sees, in the world, (point, 3), metres."""
+    rows, columns = np.nonzero(depth)
+    slopes = photo.lens.slopes(np.stack([columns, rows], -1) + 0.5)
+    cam = np.concatenate([slopes, np.ones((len(slopes), 1))], -1) * depth[rows, columns, None]
+    return apply(inverse(photo.cam_from_world), cam)
 
 
 @pytest.mark.parametrize("form", ["colmap", "nerfstudio", "neus", "nerfpp", "llff"])
@@ -106,6 +114,33 @@ def test_a_bop_dataset_s_targets_follow_from_the_photos_that_bop24_lists(toy, tm
     assert read_dataset(tmp_path / "bop").targets == told
 
 
+@pytest.mark.parametrize("form", ["bop", "foundationpose"])
+def test_depth_is_the_mesh_s_where_the_object_is_visible(toy, tmp_path, form):
+    """Of one pose and one mesh; steps are a tenth of a millimetre in BOP's files, a whole one in the others'."""
+    export(toy.workspace, tmp_path / form, ExportConfig(form, diameter=0.3))
+    export(toy.workspace, tmp_path / "fp", ExportConfig("foundationpose", diameter=0.3))
+    mesh = trimesh.load(tmp_path / "fp/ob_0000001/model/model.obj")
+    surface = ClosestPoints(torch.as_tensor(mesh.vertices).float(), torch.as_tensor(mesh.faces).int())
+    read = read_capture(tmp_path / form / ("train/000001" if form == "bop" else ""))
+    for photo in read.posed:
+        depth = read_depth(photo.depth)
+        np.testing.assert_array_equal(depth > 0, read_given_mask(photo.mask))
+        obj = points_of_depth(photo, depth)
+        assert len(obj) > 100
+        far = surface.nearest(torch.as_tensor(obj).float()).distance
+        assert far.max() < (2e-4 if form == "bop" else 1e-3)
+
+
+def test_depth_beyond_what_tenths_of_a_millimetre_reach_is_in_whole_ones(toy, tmp_path):
+    for diameter in (0.3, 4.0):
+        to = tmp_path / f"{diameter}"
+        export(toy.workspace, to, ExportConfig("bop", diameter=diameter))
+        unit = 0.1 if diameter < 1 else 1.0
+        cameras = json.loads((to / "train/000001/scene_camera.json").read_text()).values()
+        assert {camera["depth_scale"] for camera in cameras} == {unit}
+        assert json.loads((to / "camera.json").read_text())["depth_scale"] == unit
+
+
 def test_foundationpose_s_views_show_the_mesh_where_its_mask_is(toy, tmp_path):
     export(toy.workspace, tmp_path / "fp", ExportConfig("foundationpose", diameter=0.3))
     read = read_capture(tmp_path / "fp")
@@ -129,11 +164,7 @@ def test_rgbd_folders_hold_the_depth_of_the_mesh_in_metres(toy, tmp_path, form):
     surface = ClosestPoints(torch.as_tensor(mesh.vertices).float(), torch.as_tensor(mesh.faces).int())
     assert read.metric and len(read.posed) == len(load_capture(toy.workspace).learnt)
     for photo in read.posed:
-        depth = read_depth(photo.depth)
-        rows, columns = np.nonzero(depth)
-        slopes = photo.lens.slopes(np.stack([columns, rows], -1) + 0.5)
-        cam = np.concatenate([slopes, np.ones((len(slopes), 1))], -1) * depth[rows, columns, None]
-        obj = apply(inverse(photo.cam_from_world), cam)
+        obj = points_of_depth(photo, read_depth(photo.depth))
         assert len(obj) > 100
         assert surface.nearest(torch.as_tensor(obj).float()).distance.max() < 1e-3
 

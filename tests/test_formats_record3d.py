@@ -50,6 +50,14 @@ def test_an_unpacked_r3d_has_the_cameras_of_the_export_and_no_depth(tmp_path):
         assert ours.path.parent == tmp_path / "unpacked" / "rgbd"
 
 
+def test_photos_beyond_the_list_of_poses_are_named_as_unposed(tmp_path):
+    make_record3d(tmp_path)
+    shutil.copy(next((tmp_path / "rgb").glob("1.*")), tmp_path / "rgb" / "2.png")
+    read = read_capture(tmp_path)
+    assert [photo.name for photo in read.photos if photo.cam_from_world is None] == ["2.png"]
+    assert len(read.posed) == 2
+
+
 @pytest.mark.parametrize(("make", "name"), [(make_record3d, "metadata.json"), (make_unpacked, "metadata")])
 def test_a_frame_s_own_intrinsics_go_before_k(tmp_path, make, name):
     make(tmp_path)
@@ -86,7 +94,7 @@ def test_a_packed_r3d_is_refused_with_the_command_that_unpacks_it(tmp_path):
         ({"K": [0.0] * 9}, "'K', fx: expected a number above 0"),
         ({"w": 0}, "'w': expected a whole number from 1"),
         ({"poses": 3}, r"'poses': expected a list \[...\], got 3"),
-        ({"poses": []}, "'poses': none of 0 photos has a camera"),
+        ({"poses": []}, "'poses': none of 2 photos has a camera"),
         ({"poses": [[0, 0, 0, 1, 0, 0]] * 2}, "'poses', pose 0: expected 7 numbers, got 6"),
         ({"poses": [[0] * 7] * 2}, "'poses', pose 0: the quaternion's length is 0"),
         (

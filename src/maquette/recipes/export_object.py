@@ -15,7 +15,7 @@ from maquette.data.formats.bop_models import BopModel, ContinuousSymmetry, write
 from maquette.data.formats.bop_scene import BopInstance, BopView
 from maquette.data.formats.bop_targets import BopTarget, write_targets
 from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
-from maquette.data.formats.given import ReferenceView
+from maquette.data.formats.given import DepthFile, ReferenceView
 from maquette.data.images import read_photo, write_depth, write_image
 from maquette.data.jsonio import read_record
 from maquette.data.progress import track
@@ -54,7 +54,8 @@ class _Object:
 def write_bop(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
     """A BOP dataset: models, models_eval, train/ of the learnt photos, test/ and targets of the held-out ones.
 
-    Silhouettes are rendered; visible parts are the rendered foreground within them. Millimetres.
+    Silhouettes are rendered; visible parts are the rendered foreground within them; depth is the mesh's there and
+    0, which is unknown, elsewhere. Millimetres.
     """
     thing, object_id = _object(workspace, request.diameter), request.object_id
     vertices = thing.mesh.vertices.double().numpy()
@@ -73,11 +74,12 @@ def write_bop(workspace: Workspace, capture: Capture, request: ExportConfig, to:
         write_models(to / name, [model])
         mesh = _trimesh(workspace, "mesh.ply", thing.metres_per_unit * MM_PER_M)
         mesh.export(to / name / f"obj_{object_id:06d}.ply", vertex_normal=True)
-    write_camera(to / "camera.json", lens_of_view(capture.views[0]))
+    unit = _depth_unit(thing, capture.views)
+    write_camera(to / "camera.json", lens_of_view(capture.views[0]), unit * MM_PER_M)
     for split, views in (("train", capture.learnt), ("test", capture.held_out)):
         if views:
             folder = to / split / (f"{object_id:06d}" if split == "train" else SCENE)
-            _write_scene(workspace, thing, views, folder, object_id)
+            _write_scene(workspace, thing, views, folder, object_id, unit)
     targets = [BopTarget(int(SCENE), im_id, object_id, 1) for im_id in range(len(capture.held_out))]
     if targets:
         write_targets(to / "test_targets_bop19.json", targets)
@@ -85,37 +87,51 @@ def write_bop(workspace: Workspace, capture: Capture, request: ExportConfig, to:
 
 
 def _write_scene(
-    workspace: Workspace, thing: _Object, views: tuple[View, ...], folder: Path, object_id: int
+    workspace: Workspace, thing: _Object, views: tuple[View, ...], folder: Path, object_id: int, unit: float
 ) -> None:
+    """One scene with depth in multiples of `unit` metres."""
     renderer = MeshRenderer(thing.mesh)
-    for name in ("mask", "mask_visib"):
+    for name in ("mask", "mask_visib", "depth"):
         (folder / name).mkdir(parents=True)
     written = []
     for im_id, view in enumerate(track(list(views), f"writing {folder.parent.name}")):
         photo = copy_photo(workspace, view, folder / "rgb", f"{im_id:06d}")
         pose = thing.cam_from_obj(view)
-        silhouette = render_view(renderer, view.camera, pose).mask.numpy()
+        seen = render_view(renderer, view.camera, pose)
+        silhouette = seen.mask.numpy()
         visible = _visible(workspace, view, silhouette)
         for name, mask in (("mask", silhouette), ("mask_visib", visible)):
             write_image(folder / name / f"{im_id:06d}_000000.png", mask)
+        depth = DepthFile(folder / "depth" / f"{im_id:06d}.png", unit)
+        write_depth(depth.path, np.where(visible, seen.depth.double().numpy(), 0.0), unit)
         instance = BopInstance(object_id, 0, pose, visibility_of(silhouette, visible, None), None, None)
-        written.append(BopView(im_id, photo, lens_of_view(view), None, pose, (instance,)))
+        written.append(BopView(im_id, photo, lens_of_view(view), depth, pose, (instance,)))
     write_scene(folder, written)
 
 
+def _depth_unit(thing: _Object, views: Sequence[View]) -> float:
+    """A tenth of a millimetre in metres, or a whole one where 16 bits of tenths (6.5 m) do not reach the object."""
+    away = max(float(thing.cam_from_obj(view)[2, 3]) for view in views)
+    return 1e-4 if away + thing.asset.diameter * thing.metres_per_unit < 6.0 else 1e-3
+
+
 def write_foundationpose(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
-    """Reference views in `ob_0000001/` and the mesh, centred and in metres. There is no depth in it."""
+    """Reference views in `ob_0000001/` and the mesh, centred and in metres. Depth is the mesh's where the object is
+    visible, and 0, which is unknown, elsewhere."""
     thing = _object(workspace, request.diameter)
     vertices = thing.mesh.vertices.double().numpy()
     foundationpose.check_mesh(workspace.asset / "mesh.ply", vertices)
     folder = to / f"ob_{request.object_id:07d}"
-    (folder / "mask").mkdir(parents=True)
-    (folder / "model").mkdir()
+    for name in ("mask", "depth_enhanced", "model"):
+        (folder / name).mkdir(parents=True)
     renderer, views = MeshRenderer(thing.mesh), thing.references(capture.learnt)
     for view, reference in zip(capture.learnt, views, strict=True):
         copy_photo(workspace, view, folder / "rgb", reference.stem)
-        silhouette = render_view(renderer, view.camera, reference.cam_from_obj).mask.numpy()
-        write_image(folder / "mask" / f"{reference.stem}.png", _visible(workspace, view, silhouette))
+        seen = render_view(renderer, view.camera, reference.cam_from_obj)
+        visible = _visible(workspace, view, seen.mask.numpy())
+        write_image(folder / "mask" / f"{reference.stem}.png", visible)
+        depth = np.where(visible, seen.depth.double().numpy(), 0.0)
+        write_depth(folder / "depth_enhanced" / f"{reference.stem}.png", depth, 1 / MM_PER_M)
     foundationpose.write(folder, views)
     _trimesh(workspace, "mesh.obj", thing.metres_per_unit).export(folder / "model" / "model.obj")
 

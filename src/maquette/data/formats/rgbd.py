@@ -159,7 +159,8 @@ def find_record3d(folder: Path) -> bool:
 def read_record3d(folder: Path) -> GivenCapture:
     """A Record3D export (EXR + RGBD), or its .r3d unpacked, which has no depth that can be read.
 
-    Photos may be smaller than `w` x `h`; K is scaled. Raises FormatError, also for a .r3d that is still packed.
+    Photos may be smaller than `w` x `h`; K is scaled. Those that have no pose by their number stay unposed. Raises
+    FormatError, also for a .r3d that is still packed.
     """
     if _is_r3d(folder):
         to = shlex.quote(f"{folder.with_suffix('')}/")
@@ -176,7 +177,7 @@ def read_record3d(folder: Path) -> GivenCapture:
     for index, (pose, (where, (fx, fy, cx, cy))) in enumerate(zip(poses, intrinsics, strict=True)):
         if str(index) not in numbered:
             continue
-        photo = numbered[str(index)]
+        photo = numbered.pop(str(index))
         numbers = pose.array(7)
         cam_from_world = cam_from_world_of_opengl(rigid_of_quaternion(pose, numbers[[3, 0, 1, 2]], numbers[4:]))
         size = photo_size(photo)
@@ -185,6 +186,7 @@ def read_record3d(folder: Path) -> GivenCapture:
         lens = lens_of(where, "PINHOLE", *size, tuple(float(p) for p in params))
         depth = _record3d_depth(pictures, index)
         photos.append(GivenPhoto(photo.name, photo, lens, cam_from_world, depth=depth))
+    photos += [GivenPhoto(photo.name, photo, None, None) for photo in numbered.values()]
     return capture_of(photos, True, [metadata], content.key("poses"))
 
 
