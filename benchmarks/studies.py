@@ -55,7 +55,7 @@ class Asked:
     holdout: int = 7
     """Of a real capture, every so many photos is held out, and its pose scored."""
     diameter: float | None = None
-    """Of a real capture in metres, the object's diameter in metres."""
+    """Of a real capture the object's diameter in metres or, where nobody knows them, in its cameras' unit."""
     docs: tuple[Path, ...] = ()
     """Gather the tables of these folders into docs/studies.md, and run nothing."""
     sizes: Annotated[Sizes, tyro.conf.arg(name="")] = field(default_factory=Sizes)

@@ -21,7 +21,7 @@ What all tables share, where a row or a command does not say otherwise:
   Each seed is another print, room and light, and seeds every training.
 - **Tested on**: {test_photos} photos of another room, by another camera, up to half of the object hidden. *Boxes
   are the truth's.* Of a real capture: its held-out photos, whose given cameras are the true poses; only rotations
-  are scored then, unless it is in metres and `--diameter` is given.
+  are scored then, unless `--diameter` says how large the object is.
 - **Sizes**: fields {fields_steps} steps of {fields_rays} rays, mesh on a grid of {resolution}, estimator {steps}
   steps of {batch} crops. Far smaller than `maquette run`, so that a run takes minutes: compare rows, not these
   figures with those of [results.md](results.md). Steps are counted, so figures do not depend on what else a machine

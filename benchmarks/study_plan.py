@@ -69,7 +69,7 @@ class RealScene:
     source: Path
     holdout: int
     diameter: float | None = None
-    """In metres, of a capture in metres: without it nothing but the rotations can be scored."""
+    """In the unit of its cameras: without it nothing but the rotations can be scored."""
     most: int | None = None
     """Learn from at most so many of the others, evenly spread."""
 

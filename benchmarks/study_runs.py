@@ -10,6 +10,7 @@ from study_scenes import Trials, prepare, scene_name
 from study_tables import finite_or_not
 
 from maquette.asset.stage import run as make_asset
+from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.jsonio import from_plain, read_json, to_plain, write_json
 from maquette.data.workspace import STAGES, Workspace
@@ -131,8 +132,12 @@ def pose_and_score(workspace: Workspace, trials: Trials, points: int) -> dict[st
     estimate_poses(workspace, replace(asked, name="network", local="off"))
     estimate_poses(workspace, replace(asked, name="both"))
 
+    metres, other = (trials.diameter, None) if load_capture(workspace).metric else (None, trials.diameter)
+
     def scored(name: str) -> dict[str, float | int]:
-        request = ScoresConfig(name=name, poses=name, truth=trials.truth, diameter=trials.diameter, points=points)
+        request = ScoresConfig(
+            name=name, poses=name, truth=trials.truth, diameter=metres, diameter_unscaled=other, points=points
+        )
         return score(workspace, request).scores.figures
 
     both = scored("both")

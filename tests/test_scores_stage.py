@@ -13,7 +13,7 @@ from maquette.data.images import write_image
 from maquette.data.jsonio import from_plain, read_json, write_json
 from maquette.data.records import PoseEstimate
 from maquette.data.workspace import Workspace
-from maquette.geometry.transforms import inverse, random_rotation, scale_of, similarity
+from maquette.geometry.transforms import centre_of, inverse, random_rotation, scale_of, similarity
 from maquette.scores import stage
 from maquette.scores.records import FIGURES
 from maquette.scores.stage import ScoresConfig, ScoresResult
@@ -177,7 +177,7 @@ def test_another_workspaces_cameras_are_the_truth_of_a_still_object(
     figures = run(toy.workspace, plain).scores.figures
     assert figures["median_rotation_deg"] == pytest.approx(0, abs=1e-6) and figures["count"] == 5
     assert "add_recall_10" not in figures
-    with pytest.raises(InputError, match="--metric-from"):
+    with pytest.raises(InputError, match=r"--metric-from.* --diameter-unscaled"):
         run(toy.workspace, replace(plain, diameter=0.37))
     metric = replace(plain, diameter=0.37, metric_from=_keyframes(toy, tmp_path / "keyframes"))
     figures = run(toy.workspace, metric).scores.figures
@@ -189,6 +189,30 @@ def test_another_workspaces_cameras_are_the_truth_of_a_still_object(
     write_estimates(toy.workspace, "loop2", shifted)
     figures = run(toy.workspace, metric).scores.figures
     assert figures["median_translation_diameter"] == pytest.approx(0.1, rel=1e-4)
+
+
+def test_fractions_of_the_diameter_need_no_metres(toy: Toy, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Given in the unit of cameras without a scale, it scores what metres would but for areas over metres."""
+    joint, exact = _joint(toy, tmp_path / "joint", rng)
+    shifted = tuple(replace(e, cam_from_obj=_shifted(e.cam_from_obj, 0.1)) for e in exact)
+    write_estimates(toy.workspace, "loop3", shifted)
+    plain = ScoresConfig(name="loop3", poses="loop3", truth=joint.root)
+    metric = replace(plain, diameter=0.37, metric_from=_keyframes(toy, tmp_path / "keyframes"))
+    in_metres = run(toy.workspace, metric).scores.figures
+    first, second = (centre_of(view.cam_from_world) for view in toy.truth.views[:2])
+    known = {view.name: centre_of(view.cam_from_world) for view in load_capture(joint).views}
+    here, there = (known[view.name] for view in toy.truth.views[:2])
+    diameter = 0.37 * float(np.linalg.norm(there - here) / np.linalg.norm(second - first))
+    result = run(toy.workspace, replace(plain, diameter_unscaled=diameter)).scores
+    assert f"Diameter: {diameter:.4g} of the truth's units, given." in result.notes
+    left_out = {"ar", "ar_vsd_no_sensor", "add_auc", "adds_auc", "ad_auc"}
+    assert set(in_metres) - set(result.figures) == left_out
+    for key in ("median_translation_diameter", "add_recall_10", "ar_mssd", "ar_mspd", "median_rotation_deg"):
+        assert result.figures[key] == pytest.approx(in_metres[key], rel=1e-4)
+    with pytest.raises(InputError, match="give one of them"):
+        run(toy.workspace, replace(metric, diameter_unscaled=1.0))
+    with pytest.raises(InputError, match="give --diameter in metres instead"):
+        run(toy.workspace, replace(metric, diameter=None, diameter_unscaled=1.0))
 
 
 def _shifted(cam_from_obj: np.ndarray | None, by: float) -> np.ndarray:

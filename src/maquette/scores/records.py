@@ -56,6 +56,8 @@ class ScoresConfig:
     """FILE GROUP: score the poses of these photos only; FILE holds {"frames": {GROUP: [numbers or names]}}."""
     diameter: float | None = None
     """The object's real diameter in metres, where the truth has no mesh."""
+    diameter_unscaled: float | None = None
+    """The same in the unit of the cameras of --truth, where nobody knows metres: fractions of it can be scored."""
     metric_from: Path | None = None
     """Cameras in metres (keyframes.json, a COLMAP model, a metric workspace) of photos that the truth knows:
     they give the truth its scale."""

@@ -135,17 +135,8 @@ def _truth_of_workspace(
     elif capture.metric:
         metres = 1.0 / scale_of(alignment.truth_from_world)
         notes.append("Metres: by this capture's own scale.")
-    if metres is None and request.diameter is not None:
-        raise InputError(
-            f"--diameter is in metres, but neither {request.truth} nor {workspace.root} has a scale; "
-            "give --metric-from FOLDER with cameras in metres of photos that the truth knows"
-        )
-    diameter = request.diameter if metres is not None else None
-    notes.append(
-        f"Diameter: {diameter:.4g} m, given."
-        if diameter
-        else "Diameter: unknown, so figures that need it are left out; give --diameter in metres and a scale."
-    )
+    diameter, said = _diameter_beside_cameras(workspace, request, metres is not None)
+    notes.append(said)
     mesh = load_mesh(workspace.asset / "mesh.ply")
     truthworld_from_obj = alignment.truth_from_world @ inverse(asset.obj_from_world)
     notes.append("ADD and BOP's errors: over our own mesh, because the truth is cameras only.")
@@ -154,7 +145,30 @@ def _truth_of_workspace(
         notes.append(
             f"Symmetries: {describe(asset)}, found on our own mesh, because the truth names none; forgiven."
         )
-    return object_by_cameras(theirs.views, truthworld_from_obj, metres or 1.0, mesh, diameter, same)
+    return object_by_cameras(theirs.views, truthworld_from_obj, metres, mesh, diameter, same)
+
+
+def _diameter_beside_cameras(workspace: Workspace, request: ScoresConfig, metric: bool) -> tuple[float | None, str]:
+    """The diameter that is given in the unit of the truth, and what the notes say of it.
+
+    Raises InputError for one in metres where nothing is, and for one in a unit of nobody's where metres are known.
+    """
+    if request.diameter is not None and request.diameter_unscaled is not None:
+        raise InputError("--diameter is in metres, --diameter-unscaled in the truth's unit: give one of them")
+    if metric and request.diameter_unscaled is not None:
+        raise InputError("metres are known here: give --diameter in metres instead of --diameter-unscaled")
+    if not metric and request.diameter is not None:
+        raise InputError(
+            f"--diameter is in metres, but neither {request.truth} nor {workspace.root} has a scale; "
+            "give --metric-from FOLDER with cameras in metres of photos that the truth knows, or "
+            "--diameter-unscaled in the unit of its cameras"
+        )
+    if request.diameter is not None:
+        return request.diameter, f"Diameter: {request.diameter:.4g} m, given."
+    if request.diameter_unscaled is not None:
+        return request.diameter_unscaled, f"Diameter: {request.diameter_unscaled:.4g} of the truth's units, given."
+    option = "--diameter in metres" if metric else "--diameter-unscaled, or --diameter in metres and a scale"
+    return None, f"Diameter: unknown, so figures that need it are left out; give {option}."
 
 
 def describe(asset: Asset) -> str:

@@ -87,24 +87,26 @@ def centres(views: tuple[View, ...]) -> dict[str, Float[np.ndarray, "3"]]:
 def object_by_cameras(
     truth_views: tuple[View, ...],
     truthworld_from_obj: Matrix4,
-    metres_per_unit: float,
+    metres_per_unit: float | None,
     mesh_obj: Mesh,
     diameter: float | None,
     symmetries: Float[np.ndarray, "symmetry 4 4"] | None = None,
 ) -> ObjectTruth:
     """The truth where only cameras are known: the object is ours and stands still, each camera gives a pose.
 
-    The truth's object frame is then our obj frame in metres (or in the truth's unit, `metres_per_unit` 1).
+    The truth's object frame is then our obj frame in metres, or in the truth's unit where `metres_per_unit` is
+    None; `diameter` is in the same.
     `symmetries` are obj_from_obj, with the identity: nobody but our own mesh knows of any. None forgives none.
     """
-    truth_from_obj = similarity(metres_per_unit * scale_of(truthworld_from_obj), np.eye(3), np.zeros(3))
-    stretch = np.diag([metres_per_unit] * 3 + [1.0])
+    scale = 1.0 if metres_per_unit is None else metres_per_unit
+    truth_from_obj = similarity(scale * scale_of(truthworld_from_obj), np.eye(3), np.zeros(3))
+    stretch = np.diag([scale] * 3 + [1.0])
     world_from_truth = truthworld_from_obj @ inverse(truth_from_obj)
     targets = tuple(
         Target(view.name, stretch @ view.cam_from_world @ world_from_truth, view.camera) for view in truth_views
     )
     vertices = apply(truth_from_obj, mesh_obj.vertices.double().numpy())
-    faces, metric = mesh_obj.faces.numpy(), diameter is not None
+    faces, metric = mesh_obj.faces.numpy(), metres_per_unit is not None
     same = symmetry_set() if symmetries is None else truth_from_obj @ symmetries @ inverse(truth_from_obj)
     return ObjectTruth(truth_from_obj, vertices, faces, same, diameter, metric, targets)
 
