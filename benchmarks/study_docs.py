@@ -2,10 +2,11 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from study_plan import Sizes, Study, StudyName
-from study_tables import read_outcome, section
+from study_tables import read_outcome, save_plot, section
 
 HEAD = """# Open questions of the two papers
 
@@ -40,8 +41,8 @@ NOT_MADE = "No table yet. This makes it:"
 def write_docs(
     folders: Sequence[Path], docs: Path, known: Mapping[StudyName, Study], commands: Mapping[StudyName, str]
 ) -> Path:
-    """Gather the tables of `folders` into studies.md, their figures into studies/ and their plots into images/; of
-    each study one per folder.
+    """Gather the tables of `folders` into studies.md and their figures into studies/, and plot them into images/;
+    of each study one per folder.
 
     Raises InputError for a file that holds no table.
     """
@@ -53,12 +54,10 @@ def write_docs(
         made = [folder for folder in folders if (folder / f"{name}.json").exists()]
         for index, folder in enumerate(made):
             number = f"_{index}" if index else ""
-            picture, shown = folder / f"{name}.png", f"images/study_{name}{number}.png"
-            if picture.exists():
-                shutil.copyfile(picture, docs / shown)
+            outcome = replace(read_outcome(folder / f"{name}.json"), axis=study.axis)
             shutil.copyfile(folder / f"{name}.json", docs / "studies" / f"{name}{number}.json")
-            outcome = read_outcome(folder / f"{name}.json")
-            lines += [*section(outcome, shown if picture.exists() else None), ""]
+            shown = f"images/study_{name}{number}.png"
+            lines += [*section(outcome, shown if save_plot(outcome, docs / shown) else None), ""]
         if not made:
             rows = [f"- `{row}`: {variant.what}" for row, variant in study.variants.items()]
             lines += [NOT_MADE, "", "```", commands[name], "```", "", "Its rows:", "", *rows, ""]

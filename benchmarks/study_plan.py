@@ -171,13 +171,13 @@ def _masks(ours: Recipe, sizes: Sizes) -> Study:
             replace(ours, masks=like_dino),
             missing=missing,
         ),
-        "given": Variant("given: the truth", given, 1.0),
+        "given": Variant("given: the truth", given),
     }
     for share in SPOILT:
         fields = replace(given.fields, spoil=share)
         what = f"the truth, spoilt by blobs to an IoU of {share:g}"
-        rows[f"spoilt-{round(100 * share)}"] = Variant(what, replace(given, fields=fields), share)
-    return Study("Where the masks come from", rows, "IoU of spoilt masks with the truth")
+        rows[f"spoilt-{round(100 * share)}"] = Variant(what, replace(given, fields=fields))
+    return Study("Where the masks come from", rows)
 
 
 def _photos(ours: Recipe) -> Study:

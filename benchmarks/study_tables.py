@@ -59,10 +59,7 @@ class Outcome:
 def write_outcome(outcome: Outcome, folder: Path) -> None:
     """STUDY.json, STUDY.md and, where there is something to draw, STUDY.png."""
     write_json(folder / f"{outcome.study}.json", outcome)
-    picture = plot(outcome)
-    if picture is not None:
-        picture.save(folder / f"{outcome.study}.png", optimize=True)
-    drawn = f"{outcome.study}.png" if picture is not None else None
+    drawn = f"{outcome.study}.png" if save_plot(outcome, folder / f"{outcome.study}.png") else None
     (folder / f"{outcome.study}.md").write_text(
         "\n".join(["# " + outcome.title, "", *section(outcome, drawn)]) + "\n"
     )
@@ -110,6 +107,16 @@ def table(rows: Sequence[Row]) -> list[str]:
         cells = [cell([row.figures[key] for row in made if key in row.figures]) for key, _ in known]
         lines.append(f"| {name} | {own[0].what} | {len(made)} of {len(own)} | {' | '.join(cells)} |")
     return lines
+
+
+def save_plot(outcome: Outcome, path: Path) -> bool:
+    """Whether there is something to draw; where not, no older picture is left."""
+    picture = plot(outcome)
+    if picture is None:
+        path.unlink(missing_ok=True)
+        return False
+    picture.save(path, optimize=True)
+    return True
 
 
 def plot(outcome: Outcome) -> Image.Image | None:

@@ -237,8 +237,21 @@ def test_the_page_has_tables_where_there_are_some_and_commands_where_there_are_n
     assert (docs / "studies" / "size.json").read_bytes() == (runs / "size.json").read_bytes()
     assert "| 0.2 | small | 1 of 1 | 0.2500 |" in page and "![How large](images/study_size.png)" in page
     assert (docs / "images" / "study_size.png").stat().st_size < 30_000
+    (runs / "size.png").unlink()
+    assert write_docs([runs], docs, known, {name: f"python {name}" for name in known}).read_text() == page
     assert "No table yet. This makes it:\n\n```\npython photos\n```" in page and "python size" not in page
     assert all(f"## {study.title}" in page for study in known.values())
+
+
+def test_what_the_page_shows_has_a_plot_and_every_seed_it_names() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    page = (docs / "studies.md").read_text()
+    for path in (docs / "studies").glob("*.json"):
+        told = read_outcome(path)
+        named = told.command.split("--seeds ")[1].split(" --")[0].split()
+        for variant in {row.variant for row in told.rows}:
+            assert [str(row.seed) for row in told.rows if row.variant == variant] == named, (path.name, variant)
+        assert f"(images/study_{path.stem}.png)" in page and (docs / f"images/study_{path.stem}.png").exists()
 
 
 def test_a_command_names_no_place_of_this_machine() -> None:
