@@ -14,21 +14,21 @@ MARGIN = 1.1
 def sphere_of_boxes(
     seen: list[tuple[Lens, Matrix4, tuple[float, float, float, float]]],
 ) -> Sphere | None:
-    """The sphere around the origin that reaches the farthest side of any box; None where nothing is seen.
+    """The sphere around the origin that touches the farthest side of any box; None where nothing is seen.
 
-    A box is x, y, width, height of the whole silhouette in a photo, beside its lens and cam_from_obj. Each side
-    touches the object, at about the origin's depth: the margin makes up for parts nearer to the camera.
+    A box is x, y, width, height of the whole silhouette in a photo, beside its lens and cam_from_obj; it may exceed
+    the photo. The plane through the camera and a side touches the object, so the origin's distance to it is no more
+    than the object's reach: the margin makes up for directions that no side is seen from.
     """
     reach = []
     for lens, cam_from_obj, (x, y, width, height) in seen:
-        centre = cam_from_obj[:3, 3]
+        centre, camera = cam_from_obj[:3, 3], lens.pinhole
         if centre[2] <= 0:
             continue
-        camera = lens.pinhole
-        u, v = camera.project(centre)
-        sides_x = np.abs(np.array([x, x + width]) - u) / camera.fx
-        sides_y = np.abs(np.array([y, y + height]) - v) / camera.fy
-        reach.append(float(centre[2] * max(sides_x.max(), sides_y.max())))
+        slopes_x = (np.array([x, x + width]) - camera.cx) / camera.fx
+        slopes_y = (np.array([y, y + height]) - camera.cy) / camera.fy
+        for along, slopes in ((centre[0], slopes_x), (centre[1], slopes_y)):
+            reach.append(float((np.abs(along - slopes * centre[2]) / np.hypot(1.0, slopes)).max()))
     return Sphere((0.0, 0.0, 0.0), MARGIN * max(reach)) if reach else None
 
 
