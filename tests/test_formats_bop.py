@@ -12,7 +12,7 @@ from maquette.data.errors import FormatError
 from maquette.data.formats import bop, bop_models, bop_scene, bop_targets, bop_write
 from maquette.data.formats.door import Value
 from maquette.data.formats.given import MaskFile, read_depth
-from maquette.data.formats.object_sphere import sphere_of_boxes
+from maquette.data.formats.object_sphere import MARGIN, sphere_of_boxes
 from maquette.data.formats.readers import find_format, read_capture
 from maquette.data.images import write_image
 from maquette.geometry.lens import Lens
@@ -94,6 +94,21 @@ def test_the_sphere_of_a_scene_s_object_is_as_large_as_it_is_seen():
     sphere = sphere_of_boxes(seen)
     assert sphere is not None and 0.06 < sphere.radius < 0.075
     assert sphere_of_boxes([]) is None
+
+
+@pytest.mark.parametrize("beside", [0.0, 0.3, 0.5, -0.8])
+def test_the_sphere_is_no_larger_for_boxes_that_exceed_the_photo(rng, beside):
+    """A ball's outline is stretched the more, the farther from the middle it is seen; the planes still touch it."""
+    points = rng.normal(size=(4000, 3))
+    points *= 0.06 / np.linalg.norm(points, axis=-1, keepdims=True)
+    lens, pose = (
+        Lens("PINHOLE", 640, 480, (600.0, 610.0, 320.0, 240.0)),
+        rigid(np.eye(3), np.array([0, beside, 0.6])),
+    )
+    pixels = lens.pinhole.project(apply(pose, points))
+    low, size = pixels.min(0), np.ptp(pixels, axis=0)
+    sphere = sphere_of_boxes([(lens, pose, (float(low[0]), float(low[1]), float(size[0]), float(size[1])))])
+    assert sphere is not None and sphere.radius == pytest.approx(MARGIN * 0.06, rel=3e-3)
 
 
 def test_static_onboarding_joins_the_object_upright_and_upside_down(tmp_path):
@@ -199,8 +214,26 @@ def test_visibility_counts_the_silhouette_and_what_is_seen_of_it():
     info = bop_write.visibility_of(whole, seen, None)
     assert (info.box_obj, info.box_visib) == ((2, 1, 4, 4), (2, 1, 4, 2))
     assert (info.px_count_all, info.px_count_visib, info.visib_fract) == (16, 8, 0.5)
-    assert bop_write.visibility_of(whole, seen, 32).visib_fract == 0.25
+    assert info.px_count_valid == 16
+    depth = np.where(seen, 0.7, 0.0)
+    depth[5, 7] = 0.7
+    assert bop_write.visibility_of(whole, seen, None, depth).px_count_valid == 8
     assert bop_write.visibility_of(seen & False, seen & False, None).box_obj is None
+
+
+def test_visibility_counts_what_lies_outside_of_the_photo_and_its_box_exceeds_it():
+    """As BOP's calc_gt_info.py on its larger canvas: -1 for the box only where nothing is seen."""
+    canvas = np.zeros((12, 20), bool)
+    canvas[2:10, 1:9] = True
+    seen = np.zeros((6, 8), bool)
+    seen[:4, :3] = True
+    info = bop_write.visibility_of(canvas, seen, (6, 3))
+    assert (info.box_obj, info.box_visib) == ((-5, -1, 8, 8), (0, 0, 3, 4))
+    assert (info.px_count_all, info.px_count_valid, info.px_count_visib) == (64, 18, 12)
+    assert info.visib_fract == 12 / 64
+    hidden = bop_write.visibility_of(canvas, seen & False, (6, 3))
+    assert (hidden.box_obj, hidden.box_visib, hidden.visib_fract) == (None, None, 0.0)
+    assert (hidden.px_count_all, hidden.px_count_valid) == (64, 18)
 
 
 def test_lmo_as_published_is_read(real_data):

@@ -1,6 +1,7 @@
 """What a workspace exports, every reader reads back: the same cameras, masks and object."""
 
 import json
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -9,13 +10,14 @@ import torch
 import trimesh
 
 from maquette.app.main import run_command
-from maquette.data.captures import load_capture
+from maquette.data.captures import load_capture, save_capture
 from maquette.data.errors import InputError
 from maquette.data.formats import bop_models, bop_scene, bop_targets, llff
 from maquette.data.formats.bop_dataset import read_dataset
 from maquette.data.formats.given import GivenCapture, GivenPhoto, read_depth, read_given_mask
 from maquette.data.formats.readers import find_format, read_capture
-from maquette.data.images import read_mask, read_photo
+from maquette.data.images import read_mask, read_photo, write_image
+from maquette.data.workspace import Workspace
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import apply, inverse, scale_of
 from maquette.kernels.closest import ClosestPoints
@@ -112,6 +114,70 @@ def test_a_bop_dataset_s_targets_follow_from_the_photos_that_bop24_lists(toy, tm
     listed = bop_targets.read_targets(tmp_path / "bop" / "test_targets_bop24.json")
     assert listed == [bop_targets.BopTarget(t.scene_id, t.im_id) for t in told]
     assert read_dataset(tmp_path / "bop").targets == told
+
+
+def moved_aside(workspace: Workspace, aside: dict[str, int]) -> None:
+    """Some photos as if cut out that many pixels further to the right: photo, mask and camera."""
+    capture = load_capture(workspace)
+    views = []
+    for view in capture.views:
+        x = aside.get(view.name, 0)
+        for path in (workspace.photo(view.name), workspace.asset / "masks" / view.name):
+            pixels = read_photo(path)
+            kept = np.zeros_like(pixels)
+            kept[:, : max(96 - x, 0)] = pixels[:, x:]
+            write_image(path, kept)
+        views.append(replace(view, camera=view.camera.cropped(float(x), 0.0, 96, 72)))
+    save_capture(workspace.cameras, replace(capture, views=tuple(views)))
+
+
+def test_a_bop_dataset_counts_what_photos_cut_off_as_bop_does(tmp_path):
+    """Of photos moved aside the object's count and box stay; fraction and targets are of what is seen."""
+    toy, size = make_toy(tmp_path / "box", held_out=3), 72 * 96
+    export(toy.workspace, tmp_path / "whole", ExportConfig("bop", diameter=0.25))
+    aside = [0, 48, 62, 110]  # the third shows a little of the object, the last none
+    names = [view.name for view in load_capture(toy.workspace).held_out]
+    moved_aside(toy.workspace, dict(zip(names, aside, strict=True)))
+    export(toy.workspace, tmp_path / "cut", ExportConfig("bop", diameter=0.25))
+    whole, cut = (bop_scene.read_scene(tmp_path / name / "test" / "000001") for name in ("whole", "cut"))
+    fractions = []
+    for before, after, x in zip(whole.views.values(), cut.views.values(), aside, strict=True):
+        (seen,), (left,) = before.instances, after.instances
+        mask, visible = read_mask(seen.mask)[:, x:], read_mask(left.mask_visib)
+        assert (left.visibility.px_count_all, seen.visibility.visib_fract) == (seen.visibility.px_count_all, 1.0)
+        np.testing.assert_array_equal(read_mask(left.mask)[:, : mask.shape[1]], mask)
+        assert left.visibility.px_count_visib == left.visibility.px_count_valid == visible.sum() == mask.sum()
+        assert left.visibility.visib_fract == pytest.approx(mask.sum() / seen.visibility.px_count_all)
+        x0, *rest = seen.visibility.box_obj
+        assert left.visibility.box_obj == ((x0 - x, *rest) if mask.any() else None)
+        assert (left.visibility.box_visib is None) == (not mask.any()) and read_mask(left.mask).size == size
+        fractions.append(left.visibility.visib_fract)
+    assert fractions[0] == 1 and 0.3 < fractions[1] < 0.7 and 0 < fractions[2] < 0.1 and fractions[3] == 0
+    told = read_dataset(tmp_path / "cut").targets
+    assert [(t.im_id, t.inst_count) for t in told] == [(0, 1), (1, 1)]
+    listed = bop_targets.read_targets(tmp_path / "cut" / "test_targets_bop24.json")
+    assert [t.im_id for t in listed] == [0, 1]
+
+
+def test_the_sphere_of_a_bop_scene_that_cuts_the_object_holds_it_as_tightly(tmp_path):
+    toy = make_toy(tmp_path / "box", held_out=3)
+    radii = []
+    for name, aside in (("whole", 0), ("cut", 48)):
+        moved_aside(toy.workspace, {view.name: aside for view in load_capture(toy.workspace).learnt})
+        export(toy.workspace, tmp_path / name, ExportConfig("bop", diameter=0.25))
+        radii.append(read_capture(tmp_path / name / "train" / "000001").sphere.radius)
+    assert radii[1] == pytest.approx(radii[0], rel=1e-6)
+    mesh = trimesh.load(tmp_path / "whole" / "models" / "obj_000001.ply", process=False)
+    reach = np.linalg.norm(mesh.vertices, axis=-1).max() / 1000
+    assert reach < radii[0] < 1.15 * reach
+
+
+def test_a_bop_dataset_without_a_held_out_photo_that_shows_the_object_has_no_targets(tmp_path, capsys):
+    toy = make_toy(tmp_path / "box", held_out=6)
+    moved_aside(toy.workspace, {view.name: 90 for view in load_capture(toy.workspace).held_out})
+    export(toy.workspace, tmp_path / "bop", ExportConfig("bop", diameter=0.25))
+    assert "2 of 2 held-out photos show too little of the object: no targets" in capsys.readouterr().err
+    assert (tmp_path / "bop" / "test").is_dir() and not list((tmp_path / "bop").glob("test_targets*"))
 
 
 @pytest.mark.parametrize("form", ["bop", "foundationpose"])

@@ -13,7 +13,7 @@ from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import apply, look_at, random_rotation, rigid, similarity
 from maquette.kernels.raycast import Hits
 from maquette.render.mesh import Mesh, MeshRenderer, diameter, load_mesh
-from maquette.render.views import render_view, silhouette_box
+from maquette.render.views import render_view, silhouette_box, whole_silhouette
 
 CAMERA = Camera(64, 48, 80.0, 80.0, 32.0, 24.0)
 
@@ -144,3 +144,26 @@ def test_a_texture_is_read_with_v_upwards() -> None:
 
     torch.testing.assert_close(colour(2), torch.tensor([1.0, 0.0, 0.0]))
     torch.testing.assert_close(colour(0), torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "x, y, z", [(0.0, 0.0, 1.0), (0.4, 0.0, 1.0), (-0.38, -0.31, 1.0), (0.0, 0.0, 0.2), (2.0, 0.3, 1.0)]
+)
+def test_the_whole_silhouette_is_that_of_a_canvas_of_three_times_the_photo(x: float, y: float, z: float) -> None:
+    renderer, pose = MeshRenderer(_box()), rigid(np.eye(3), np.array([x, y, z]))
+    inside = render_view(renderer, CAMERA, pose).mask.numpy()
+    mask, (left, top) = whole_silhouette(renderer, CAMERA, pose, inside)
+    canvas = np.zeros((3 * 48, 3 * 64), bool)
+    canvas[48 - top :, 64 - left :][: mask.shape[0], : mask.shape[1]] = mask
+    large = CAMERA.cropped(-64.0, -48.0, 3 * 64, 3 * 48)
+    np.testing.assert_array_equal(canvas, render_view(renderer, large, pose).mask.numpy())
+    np.testing.assert_array_equal(mask[top : top + 48, left : left + 64], inside)
+    assert (mask.shape == inside.shape) == (x == 0 and z == 1.0), "no larger than it must be"
+
+
+def test_the_whole_silhouette_of_a_mesh_that_reaches_behind_the_camera_is_bounded() -> None:
+    renderer, pose = MeshRenderer(_box()), rigid(np.eye(3), np.array([0.1, 0.0, 0.02]))
+    mask, corner = whole_silhouette(renderer, CAMERA, pose, render_view(renderer, CAMERA, pose).mask.numpy())
+    assert mask.shape == (3 * 48, 3 * 64) and corner == (64, 48)
+    behind = rigid(np.eye(3), np.array([0.0, 0.0, -1.0]))
+    assert not whole_silhouette(renderer, CAMERA, behind, np.zeros((48, 64), bool))[0].any()

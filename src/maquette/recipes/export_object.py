@@ -13,18 +13,18 @@ from maquette.data.errors import InputError
 from maquette.data.formats import foundationpose, onepose, rgbd
 from maquette.data.formats.bop_models import BopModel, ContinuousSymmetry, write_models
 from maquette.data.formats.bop_scene import BopInstance, BopView
-from maquette.data.formats.bop_targets import BopTarget, write_targets
+from maquette.data.formats.bop_targets import LEAST_VISIBLE, BopTarget, write_targets
 from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
 from maquette.data.formats.given import DepthFile, ReferenceView
 from maquette.data.images import read_photo, write_depth, write_image
 from maquette.data.jsonio import read_record
-from maquette.data.progress import track
+from maquette.data.progress import say, track
 from maquette.data.records import Asset, Capture, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.transforms import Matrix4, inverse, rigid, similarity, without_scale
 from maquette.recipes.export_parts import ExportConfig, copy_photo, lens_of_view, mask_of
 from maquette.render.mesh import Mesh, MeshRenderer, load_mesh
-from maquette.render.views import render_view
+from maquette.render.views import render_view, whole_silhouette
 
 MM_PER_M = 1000.0
 SCENE = "000001"
@@ -55,7 +55,7 @@ def write_bop(workspace: Workspace, capture: Capture, request: ExportConfig, to:
     """A BOP dataset: models, models_eval, train/ of the learnt photos, test/ and targets of the held-out ones.
 
     Silhouettes are rendered; visible parts are the rendered foreground within them; depth is the mesh's there and
-    0, which is unknown, elsewhere. Millimetres.
+    0, which is unknown, elsewhere. Photos that show less than a tenth of the object are no targets. Millimetres.
     """
     thing, object_id = _object(workspace, request.diameter), request.object_id
     vertices = thing.mesh.vertices.double().numpy()
@@ -76,19 +76,33 @@ def write_bop(workspace: Workspace, capture: Capture, request: ExportConfig, to:
         mesh.export(to / name / f"obj_{object_id:06d}.ply", vertex_normal=True)
     unit = _depth_unit(thing, capture.views)
     write_camera(to / "camera.json", lens_of_view(capture.views[0]), unit * MM_PER_M)
-    for split, views in (("train", capture.learnt), ("test", capture.held_out)):
-        if views:
-            folder = to / split / (f"{object_id:06d}" if split == "train" else SCENE)
-            _write_scene(workspace, thing, views, folder, object_id, unit)
-    targets = [BopTarget(int(SCENE), im_id, object_id, 1) for im_id in range(len(capture.held_out))]
-    if targets:
+    train, test = to / "train" / f"{object_id:06d}", to / "test" / SCENE
+    if capture.learnt:
+        _write_scene(workspace, thing, capture.learnt, train, object_id, unit)
+    if capture.held_out:
+        written = _write_scene(workspace, thing, capture.held_out, test, object_id, unit)
+        _write_targets(to, written, object_id)
+
+
+def _write_targets(to: Path, views: Sequence[BopView], object_id: int) -> None:
+    shown = [view.im_id for view in views if any(_counts(instance) for instance in view.instances)]
+    if len(shown) < len(views):
+        say(
+            f"  {len(views) - len(shown)} of {len(views)} held-out photos show too little of the object: no targets"
+        )
+    if shown:
+        targets = [BopTarget(int(SCENE), im_id, object_id, 1) for im_id in shown]
         write_targets(to / "test_targets_bop19.json", targets)
         write_targets(to / "test_targets_bop24.json", [BopTarget(t.scene_id, t.im_id) for t in targets])
 
 
+def _counts(instance: BopInstance) -> bool:
+    return instance.visibility is not None and instance.visibility.visib_fract >= LEAST_VISIBLE
+
+
 def _write_scene(
     workspace: Workspace, thing: _Object, views: tuple[View, ...], folder: Path, object_id: int, unit: float
-) -> None:
+) -> list[BopView]:
     """One scene with depth in multiples of `unit` metres."""
     renderer = MeshRenderer(thing.mesh)
     for name in ("mask", "mask_visib", "depth"):
@@ -102,11 +116,14 @@ def _write_scene(
         visible = _visible(workspace, view, silhouette)
         for name, mask in (("mask", silhouette), ("mask_visib", visible)):
             write_image(folder / name / f"{im_id:06d}_000000.png", mask)
-        depth = DepthFile(folder / "depth" / f"{im_id:06d}.png", unit)
-        write_depth(depth.path, np.where(visible, seen.depth.double().numpy(), 0.0), unit)
-        instance = BopInstance(object_id, 0, pose, visibility_of(silhouette, visible, None), None, None)
-        written.append(BopView(im_id, photo, lens_of_view(view), depth, pose, (instance,)))
+        depth = np.where(visible, seen.depth.double().numpy(), 0.0)
+        file = DepthFile(folder / "depth" / f"{im_id:06d}.png", unit)
+        write_depth(file.path, depth, unit)
+        whole, corner = whole_silhouette(renderer, view.camera, pose, silhouette)
+        instance = BopInstance(object_id, 0, pose, visibility_of(whole, visible, corner, depth), None, None)
+        written.append(BopView(im_id, photo, lens_of_view(view), file, pose, (instance,)))
     write_scene(folder, written)
+    return written
 
 
 def _depth_unit(thing: _Object, views: Sequence[View]) -> float:

@@ -1,5 +1,6 @@
 """A mesh seen by a pinhole camera: one ray through each pixel's centre."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,3 +62,31 @@ def silhouette_box(
         return None
     (x0, y0), (x1, y1) = pixels.min(0), pixels.max(0)
     return float(x0), float(y0), float(x1), float(y1)
+
+
+def whole_silhouette(
+    renderer: MeshRenderer, camera: Camera, cam_from_obj: Matrix4, inside: Bool[np.ndarray, "height width"]
+) -> tuple[Bool[np.ndarray, "height2 width2"], tuple[int, int]]:
+    """The mesh's mask on a canvas that also holds what the photo cuts off, and the photo's corner (x, y) on it.
+
+    `inside` is the mask in the photo itself. The canvas reaches at most one photo's width and height beyond each
+    edge, as the BOP toolkit's does (calc_gt_info.py).
+    """
+    width, height = camera.width, camera.height
+    most = (-float(width), -float(height), 2.0 * width, 2.0 * height)
+    box = silhouette_box(renderer.mesh.vertices.double().numpy(), camera, cam_from_obj)
+    x0, y0, x1, y1 = box or most
+    left, right = _pixels_beyond(-x0, width), _pixels_beyond(x1 - width, width)
+    top, bottom = _pixels_beyond(-y0, height), _pixels_beyond(y1 - height, height)
+    mask = np.zeros((top + height + bottom, left + width + right), bool)
+    mask[top : top + height, left : left + width] = inside
+    for y, rows in ((-top, top), (0, height), (height, bottom)):
+        for x, columns in ((-left, left), (0, width), (width, right)):
+            if rows and columns and (x, y) != (0, 0):
+                window = render_view(renderer, camera.cropped(float(x), float(y), columns, rows), cam_from_obj)
+                mask[top + y : top + y + rows, left + x : left + x + columns] = window.mask.numpy()
+    return mask, (left, top)
+
+
+def _pixels_beyond(reach: float, most: int) -> int:
+    return math.ceil(min(max(reach, 0.0), most))

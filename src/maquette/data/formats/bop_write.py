@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from maquette.data.formats.bop import MM
 from maquette.data.formats.bop_scene import BopView, BopVisibility
@@ -41,18 +41,29 @@ def write_camera(path: Path, lens: Lens, depth_scale: float = 1.0) -> None:
 
 
 def visibility_of(
-    silhouette: Bool[np.ndarray, "height width"],
+    silhouette: Bool[np.ndarray, "height2 width2"],
     visible: Bool[np.ndarray, "height width"],
-    px_count_all: int | None,
+    corner: tuple[int, int] | None = None,
+    depth: Float[np.ndarray, "height width"] | None = None,
 ) -> BopVisibility:
-    """What two masks of one instance say; `px_count_all` counts outside the photo too, where it is known.
+    """What two masks of one instance say: BOP's counts and boxes, in pixels of the photo.
 
-    The depth is not known, so every pixel counts as valid. The fraction is of the silhouette.
+    The silhouette lies on a canvas that may be larger than the photo, whose corner is at `corner` (x, y) on it;
+    None: the canvas is the photo. Its count and its box go beyond the photo, and so the fraction is of all of it.
+    Where the depth (0: not measured) is not known, every pixel in the photo counts as valid.
     """
-    seen = int((visible & silhouette).sum())
-    whole = max(px_count_all or 0, int(silhouette.sum()))
+    left, top = corner or (0, 0)
+    height, width = visible.shape
+    inside = silhouette[top : top + height, left : left + width]
+    seen = visible & inside
+    box, count, whole = box_of(silhouette), int(seen.sum()), int(silhouette.sum())
     return BopVisibility(
-        box_of(silhouette), box_of(visible), whole, int(silhouette.sum()), seen, seen / whole if whole else 0.0
+        (box[0] - left, box[1] - top, box[2], box[3]) if box is not None and count else None,
+        box_of(seen),
+        whole,
+        int((inside if depth is None else inside & (depth > 0)).sum()),
+        count,
+        count / whole if whole else 0.0,
     )
 
 
