@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from maquette.cameras.sources import find_source
 from maquette.data.errors import FormatError
 from maquette.data.formats import colmap, nerfstudio, neus
 from maquette.data.formats.given import GivenCapture, read_depth
@@ -221,6 +222,38 @@ def test_foundationpose_s_poses_in_millimetres_are_asked_about(tmp_path):
     np.savetxt(path, pose)
     with pytest.raises(FormatError, match=r"000001\.txt, .*the object is 800 m away: is this in millimetres\?"):
         read_capture(tmp_path)
+
+
+def test_foundationpose_s_object_is_the_one_that_is_asked_for(tmp_path):
+    for name in ("ob_0000001", "ob_0000002"):
+        (tmp_path / "views" / name).mkdir(parents=True)
+        make_foundationpose(tmp_path / "views" / name)
+    for object_id in (1, 2):
+        read = read_capture(tmp_path / "views", object_id=object_id)
+        assert read.object_id == object_id
+        assert all(photo.path.parts[-3] == f"ob_{object_id:07d}" for photo in read.photos)
+        assert {file.parent.name for file in read.files} == {f"ob_{object_id:07d}"}
+    assert find_source(tmp_path / "views", object_id=2).photos[0].path.parts[-3] == "ob_0000002"
+    with pytest.raises(FormatError, match=r"views, ob_.*: holds the objects 1, 2\. Say which with --object ID\."):
+        read_capture(tmp_path / "views")
+    with pytest.raises(FormatError, match=r"views, ob_.*: object 3 is not in it; it holds 1, 2\. .*--object"):
+        read_capture(tmp_path / "views", object_id=3)
+    own = tmp_path / "views" / "ob_0000002"
+    assert read_capture(own).object_id == read_capture(own, object_id=2).object_id == 2
+    with pytest.raises(FormatError, match=r"ob_0000002, .*object 1 is not in it; it holds 2"):
+        read_capture(own, object_id=1)
+
+
+def test_a_foundationpose_folder_without_a_number_is_of_any_object(tmp_path):
+    make_foundationpose(tmp_path)
+    assert read_capture(tmp_path, object_id=5).object_id is None
+    (tmp_path / "views" / "ob_mug").mkdir(parents=True)
+    make_foundationpose(tmp_path / "views" / "ob_mug")
+    assert len(read_capture(tmp_path / "views", object_id=5).posed) == 2
+    (tmp_path / "views" / "ob_0000007").mkdir()
+    make_foundationpose(tmp_path / "views" / "ob_0000007")
+    with pytest.raises(FormatError, match="holds the objects 7, ob_mug"):
+        read_capture(tmp_path / "views")
 
 
 def test_tum_s_poses_in_millimetres_are_asked_about(tmp_path):

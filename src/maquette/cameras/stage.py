@@ -47,7 +47,7 @@ class CamerasConfig:
     format: sources.FormatChoice | None = None
     """What SOURCE is, where looking is not enough; `photos` finds the cameras anew."""
     object: int | None = None
-    """The object's id in a source that holds several (BOP)."""
+    """The object's id in a source that holds several (BOP, FoundationPose)."""
     frames: str | None = None
     """Take only START:STOP:STEP of the sorted photos, as in 0:80:2."""
     holdout: int | None = None

@@ -2,7 +2,7 @@
 
 `cam_in_ob` is the camera's pose in the object's frame (obj_from_cam, OpenCV axes); metres, depth in 16-bit
 millimetres, white = object, pixel centres on whole numbers; the mesh is centred and in metres. Usually inside
-`ob_0000001/`. Source: FoundationPose, bundlesdf/run_nerf.py and its readme.
+`ob_0000001/`, one folder an object. Source: FoundationPose, bundlesdf/run_nerf.py and its readme.
 """
 
 from dataclasses import replace
@@ -42,12 +42,15 @@ FARTHEST = 50.0
 
 
 def find(folder: Path) -> bool:
-    return _place(folder) is not None
+    return len(_places(folder)) > 0
 
 
-def read(folder: Path) -> GivenCapture:
-    """The capture of a folder with reference views; the world is the object's frame. Raises FormatError."""
-    place = _place(folder) or folder
+def read(folder: Path, object_id: int | None = None) -> GivenCapture:
+    """The capture of a folder with reference views of one object; the world is the object's frame.
+
+    Raises FormatError, also where the folder holds several objects and none is chosen, or not the chosen one.
+    """
+    place = _place(folder, object_id)
     where = Value(None, place / "cam_in_ob", cure=CURE)
     if not (place / "rgb").is_dir():
         raise Value(None, place / "rgb", cure=CURE).error("is missing")
@@ -87,7 +90,7 @@ def read(folder: Path) -> GivenCapture:
     sphere = sphere_of_boxes(
         [(lens, pose, box) for lens, pose, box in seen if lens is not None and pose is not None]
     )
-    return capture_of(photos, True, [place / "K.txt", place / "cam_in_ob"], where, sphere)
+    return capture_of(photos, True, [place / "K.txt", place / "cam_in_ob"], where, sphere, object_id=_id_of(place))
 
 
 def check_mesh(path: Path, vertices: Float[np.ndarray, "vertex 3"]) -> None:
@@ -126,9 +129,33 @@ def write(folder: Path, views: list[ReferenceView]) -> None:
     (folder / "select_frames.yml").write_text(frames, encoding="utf-8")
 
 
-def _place(folder: Path) -> Path | None:
-    inside = sorted(folder.glob("ob_*"))[:1] if folder.is_dir() else []
-    return next((p for p in (folder, *inside) if (p / "K.txt").is_file() and (p / "cam_in_ob").is_dir()), None)
+def _place(folder: Path, object_id: int | None) -> Path:
+    """The chosen object's folder. One that has no number in its name is of whatever object is asked for."""
+    places = _places(folder)
+    if not places:
+        return folder
+    numbers = {place: _id_of(place) for place in places}
+    named = ", ".join(place.name if number is None else str(number) for place, number in numbers.items())
+    where = Value(None, folder, "ob_OOOOOOO/", "say which with --object ID")
+    if object_id is None and len(places) > 1:
+        raise where.error(f"holds the objects {named}")
+    fitting = [place for place in places if object_id in (None, numbers[place])]
+    if not fitting and (len(places) > 1 or numbers[places[0]] is not None):
+        raise where.error(f"object {object_id} is not in it; it holds {named}")
+    return (fitting or places)[0]
+
+
+def _places(folder: Path) -> list[Path]:
+    """The folder itself, else the objects' folders in it."""
+    candidates = [[folder], sorted(folder.glob("ob_*")) if folder.is_dir() else []]
+    there = ([p for p in some if (p / "K.txt").is_file() and (p / "cam_in_ob").is_dir()] for some in candidates)
+    return next((places for places in there if places), [])
+
+
+def _id_of(place: Path) -> int | None:
+    """2 of `ob_0000002`; None for a folder of another name."""
+    part = place.name.removeprefix("ob_")
+    return int(part) if part != place.name and part.isdecimal() and len(part) < 12 else None
 
 
 def _beside(place: Path, names: tuple[str, ...], photo: Path) -> Path | None:

@@ -68,8 +68,8 @@ def read_capture(source: Path, name: Format | None = None, object_id: int | None
     if chosen is None:
         known = ", ".join(FORMATS)
         raise InputError(f"{source} is of no known format; say which with --format ({known}).")
-    if chosen == "bop":
-        return bop_scene.read(source, object_id)
+    if chosen in OF_ONE_OBJECT:
+        return OF_ONE_OBJECT[chosen](source, object_id)
     return READERS[chosen].read(source)
 
 
@@ -142,3 +142,8 @@ READERS: dict[Format, Reader] = {
     "neusurfemb": Reader(None, rgbd.read_neusurfemb, "rgb/, pose/ (cam_from_world), intrinsics.txt"),
     "colmap": Reader(lambda folder: colmap.find_model(folder) is not None, read_colmap, "a COLMAP model"),
 }
+OF_ONE_OBJECT: dict[Format, Callable[[Path, int | None], GivenCapture]] = {
+    "bop": bop_scene.read,
+    "foundationpose": foundationpose.read,
+}
+"""The readers of formats that may hold several objects, of which one is chosen."""
