@@ -12,7 +12,7 @@ import pytest
 from maquette.cameras.given import BesideConfig, gather_beside
 from maquette.cameras.sources import find_source
 from maquette.data.errors import FormatError, InputError
-from maquette.data.formats import colmap, foundationpose, llff, nerfpp, nerfstudio, neus
+from maquette.data.formats import foundationpose, llff, nerfpp, nerfstudio, neus
 from maquette.data.formats.geometry import flat_name
 from maquette.data.formats.given import DepthFile, MaskFile, ReferenceView, read_depth, read_given_mask
 from maquette.data.formats.readers import find_format, read_capture
@@ -266,20 +266,6 @@ def test_one_pose_file_a_frame_is_world_from_cam_unless_told(tmp_path, name):
     capture = ring(tmp_path / "photos", count=2)
     assert find_format(tmp_path) == "frames"
     assert_same_pixels(capture, read_capture(tmp_path, name), atol=1e-9)
-
-
-def test_a_colmap_model_finds_its_photos_in_folders_and_names_them_once(tmp_path):
-    left, right = ring(tmp_path / "images" / "left", count=2), ring(tmp_path / "images" / "right", count=2)
-    images, empty = {}, (np.zeros((0, 2)), np.zeros(0, np.int64))
-    for index, photo in enumerate((*left.photos, *right.photos), 1):
-        name = photo.path.relative_to(tmp_path / "images").as_posix()
-        images[index] = colmap.ColmapImage(name, 1, photo.cam_from_world, *empty)
-    model = colmap.ColmapModel({1: LENS}, images, colmap.NO_POINTS)
-    colmap.write_model(tmp_path / "sparse" / "0", model)
-    read = read_capture(tmp_path)
-    assert [p.name for p in read.photos] == ["000000.png", "000001.png", "right_000000.png", "right_000001.png"]
-    assert read.model is not None
-    assert {i.name for i in read.model.images.values()} == {p.name for p in read.photos}
 
 
 def test_masks_and_depth_that_cannot_be_decoded_are_named(tmp_path):

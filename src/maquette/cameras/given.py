@@ -19,6 +19,7 @@ from maquette.cameras.sources import PhotoFile, Source
 from maquette.cameras.undistort import bends, undistort_photo
 from maquette.data.errors import InputError
 from maquette.data.formats.bop_masks import is_bop, masks_of_object
+from maquette.data.formats.mask_names import masks_by_name
 from maquette.data.images import list_photos, read_mask, read_photo, write_image
 from maquette.data.progress import say
 from maquette.geometry.camera import Camera
@@ -110,17 +111,18 @@ def _of_format(source: Source, photos: Sequence[Path], kind: Literal["mask", "ig
 def match_masks(
     folder: Path, photos: tuple[Path, ...], all_photos: Sequence[Path | PhotoFile], object_id: int | None = None
 ) -> dict[str, Path]:
-    """The mask of each photo name: STEM.png, COLMAP's NAME.jpg.png or BOP's IM6_GT6.png.
+    """The mask of each photo name: STEM.png, COLMAP's NAME.jpg.png (in folders as the photos) or BOP's IM6_GT6.png.
 
-    Where no name fits and there are as many masks as photos (`all_photos`), they go by order.
+    A mask that several photos would take is given to none. Where no name fits and there are as many masks as photos
+    (`all_photos`), they go by order.
     """
     masks = list_photos(folder)
     if is_bop(masks):
         by_stem = masks_of_object(masks, object_id)
         return {p.name: by_stem[p.stem] for p in photos if p.stem in by_stem}
-    by_stem = {mask.stem: mask for mask in masks}
-    found = {p.name: by_stem.get(p.name, by_stem.get(p.stem)) for p in photos}
-    named = {name: mask for name, mask in found.items() if mask is not None}
+    called = {p.name: (p.below, p.name, p.path.name) for p in all_photos if isinstance(p, PhotoFile)}
+    found = masks_by_name(folder, {p.name: (p.name,) for p in photos} | called)
+    named = {p.name: found[p.name] for p in photos if p.name in found}
     if not named and len(masks) == len(all_photos):
         in_order = {p.name: mask for p, mask in zip(all_photos, masks, strict=True)}
         return {p.name: in_order[p.name] for p in photos}

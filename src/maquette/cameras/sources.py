@@ -38,10 +38,14 @@ class Posed:
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A photo where it lies, and the file name under which the workspace knows it."""
+    """A photo where it lies, and the file name under which the workspace knows it.
+
+    `below` is its path in the source's folder of photos (`left/0003.jpg`), by which COLMAP calls photos and masks.
+    """
 
     name: str
     path: Path
+    below: str = ""
 
     @property
     def stem(self) -> str:
@@ -92,13 +96,14 @@ def find_source(source: Path, name: FormatChoice | None = None, object_id: int |
     masks = next((source / folder for folder in MASK_FOLDERS if (source / folder).is_dir()), None)
     true = truth if truth.exists() else None
     if form is None:
-        photos = tuple(PhotoFile(path.name, path) for path in _photos_of(source))
+        photos = tuple(PhotoFile(path.name, path, path.name) for path in _photos_of(source))
         return Source(source, "photos", photos, None, masks, true)
     given = read_capture(source, form, object_id)
     if form == "bop" or any(photo.mask or photo.ignore for photo in given.photos):
         masks = None  # the reader knows whose masks they are, and whether white or black is meant
     video = next((photo.path for photo in given.photos if photo.frame_idx is not None), None)
-    photos = () if video else tuple(PhotoFile(photo.name, photo.path) for photo in given.photos)
+    files = (PhotoFile(photo.name, photo.path, _below(source, photo.path)) for photo in given.photos)
+    photos = () if video else tuple(files)
     return Source(source, form, photos, video, masks, true, given)
 
 
@@ -139,6 +144,13 @@ def posed_of(given: GivenCapture | None) -> Posed | None:
         given.model,
         frozenset(photo.name for photo in given.photos if photo.held_out),
     )
+
+
+def _below(source: Path, photo: Path) -> str:
+    if not photo.is_relative_to(source):
+        return photo.name
+    parts = photo.relative_to(source).parts
+    return "/".join(parts[1:] if len(parts) > 1 and parts[0] in (*PHOTO_FOLDERS, "input") else parts)
 
 
 def _photos_of(source: Path) -> tuple[Path, ...]:

@@ -3,7 +3,9 @@
 The order is that of looking: a format whose mark is surer comes first.
 """
 
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -24,7 +26,8 @@ from maquette.data.formats import (
 from maquette.data.formats.door import Value
 from maquette.data.formats.geometry import flat_name
 from maquette.data.formats.given import GivenCapture, GivenPhoto, MaskFile, capture_of
-from maquette.data.images import PHOTO_SUFFIXES
+from maquette.data.formats.mask_names import masks_by_name
+from maquette.data.images import list_photos
 
 Format = Literal[
     "keyframes",
@@ -82,14 +85,17 @@ def read_colmap(folder: Path) -> GivenCapture:
     model = colmap.read_model(place)
     roots = [folder / name for name in PHOTO_FOLDERS if (folder / name).is_dir()] + [folder]
     photos: list[GivenPhoto] = []
-    images, taken = {}, set()
+    images, taken, names = {}, set(), {}
     known: set[Path] = set()
+    count = Counter(Path(image.name).name for image in model.images.values())
     for image_id, image in sorted(model.images.items(), key=lambda item: item[1].name):
-        path = next((p for root in roots for p in _named(root, image.name) if p.is_file()), None)
+        alone = count[Path(image.name).name] == 1
+        path = next((p for root in roots for p in _named(root, image.name, alone)), None)
         if path is None:
             continue
         known.add(path.resolve())
         name = flat_name(image.name, taken)
+        names[name] = (image.name, name, path.name)
         images[image_id] = replace(image, name=name)
         photos.append(GivenPhoto(name, path, model.cameras[image.camera_id], image.cam_from_world))
     where = Value(
@@ -97,30 +103,32 @@ def read_colmap(folder: Path) -> GivenCapture:
     )
     if not photos:
         raise where.error(f"none of the {len(model.images)} photos of the model is in {folder}")
+    real = [root.resolve() for root in roots]
     for path in sorted({p.parent for p in known}):
-        others = (p for p in path.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES and not p.name.startswith("."))
-        photos += [GivenPhoto(flat_name(p.name, taken), p, None, None) for p in others if p.resolve() not in known]
-    photos = [_with_mask(photo, folder) for photo in photos]
+        for other in (p for p in list_photos(path) if p.resolve() not in known):
+            below = next((other.relative_to(root).as_posix() for root in real if root in other.parents), other.name)
+            name = flat_name(below, taken)
+            names[name] = (below, name, other.name)
+            photos.append(GivenPhoto(name, other, None, None))
+    photos = _with_masks(photos, names, folder)
     kept = colmap.ColmapModel(model.cameras, images, model.points)
     files = [p for p in place.iterdir() if p.stem in ("cameras", "images", "points3D")]
     return capture_of(photos, False, sorted(files), where, model=kept)
 
 
-def _named(root: Path, name: str) -> list[Path]:
-    try:
-        return [root / name, root / Path(name).name]
-    except ValueError:
-        return []
+def _named(root: Path, name: str, alone: bool) -> list[Path]:
+    """The photo of a model's image: where its name says, or `alone` without its folders, where no other has it."""
+    candidates = (root / name, root / Path(name).name) if alone else (root / name,)
+    with suppress(OSError, ValueError):  # a name that no file can have
+        return [path for path in candidates if path.is_file()]
+    return []
 
 
-def _with_mask(photo: GivenPhoto, folder: Path) -> GivenPhoto:
-    stem = Path(photo.name).stem
-    for name in ("masks", "mask"):
-        if (folder / name).is_dir():
-            for candidate in (f"{photo.path.name}.png", *(f"{stem}{ending}" for ending in PHOTO_SUFFIXES)):
-                if (path := folder / name / candidate).is_file():
-                    return replace(photo, mask=MaskFile(path))
-    return photo
+def _with_masks(photos: list[GivenPhoto], names: dict[str, tuple[str, ...]], folder: Path) -> list[GivenPhoto]:
+    masks: dict[str, Path] = {}
+    for place in ("mask", "masks"):
+        masks |= masks_by_name(folder / place, names) if (folder / place).is_dir() else {}
+    return [replace(p, mask=MaskFile(masks[p.name])) if p.name in masks else p for p in photos]
 
 
 READERS: dict[Format, Reader] = {
