@@ -11,9 +11,11 @@ import pytest
 from maquette.cameras.gather import gather_photos
 from maquette.cameras.given import BesideConfig, gather_beside, match_masks
 from maquette.cameras.sources import find_source
+from maquette.data.errors import FormatError, InputError
 from maquette.data.formats import colmap
 from maquette.data.formats.readers import read_capture
 from maquette.data.images import write_image
+from toy_folders import make_neus
 from toy_formats import LENS, SIZE, ring
 
 LEFT_AND_RIGHT = ["000000.png", "000001.png", "right_000000.png", "right_000001.png"]
@@ -114,3 +116,51 @@ def test_a_photo_s_name_that_no_file_can_have_is_not_there(tmp_path):
     read = read_capture(tmp_path)
     assert [p.name for p in read.posed] == ["000000.png", "000001.png", "right_000001.png"]
     assert [p.name for p in read.photos if p.cam_from_world is None] == ["left_000000.png"]
+
+
+def scene_of_neus(folder: Path, masks: list[np.ndarray], names: str = "{:06d}.png") -> tuple[Path, ...]:
+    make_neus(folder)
+    (folder / "mask").mkdir()
+    for index, mask in enumerate(masks):
+        write_image(folder / "mask" / names.format(index), mask)
+    return tuple(sorted((folder / "image").iterdir()))
+
+
+WHITE = np.full((48, 64), 255, np.uint8)
+MASK = np.where(np.hypot(*np.mgrid[-24:24, -32:32]) < 12, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("names", ["{:06d}.png", "{:03d}.png", "{:06d}.png.png"])
+@pytest.mark.parametrize("form", ["neus", "photos"])
+def test_neus_s_masks_that_are_all_white_are_none(tmp_path, capsys, names, form):
+    photos = scene_of_neus(tmp_path, [WHITE, WHITE], names)
+    assert all(photo.mask is None for photo in read_capture(tmp_path).photos)
+    assert "the masks are all white all over, as NeuS wants where there are none" in capsys.readouterr().err
+    source = find_source(tmp_path, form)
+    sizes = dict.fromkeys((p.name for p in photos), SIZE)
+    assert source.masks is None and gather_beside(BesideConfig(), source, photos, sizes).given == {}
+
+
+@pytest.mark.parametrize("names", ["{:06d}.png", "{:03d}.png", "{:06d}.png.png"])
+def test_one_white_mask_of_neus_among_others_is_still_an_error(tmp_path, names):
+    photos = scene_of_neus(tmp_path, [WHITE, MASK], names)
+    read = read_capture(tmp_path).photos
+    assert [p.mask.path.name for p in read] == [names.format(index) for index in range(2)]
+    sizes = dict.fromkeys((p.name for p in photos), SIZE)
+    with pytest.raises(InputError, match="is white all over"):
+        gather_beside(BesideConfig(), find_source(tmp_path), photos, sizes)
+
+
+def test_masks_of_neus_are_read_only_until_one_is_not_white(tmp_path):
+    scene_of_neus(tmp_path, [MASK, WHITE])
+    (tmp_path / "mask" / "000001.png").write_bytes(b"nothing")
+    assert all(photo.mask is not None for photo in read_capture(tmp_path).photos)
+    (tmp_path / "mask" / "000000.png").write_bytes(b"nothing")
+    with pytest.raises(FormatError, match=r"000000\.png, its pixels: cannot be decoded"):
+        read_capture(tmp_path)
+
+
+def test_masks_beside_a_neus_file_whose_photos_lie_elsewhere_are_kept(tmp_path):
+    scene_of_neus(tmp_path, [WHITE, WHITE])
+    (tmp_path / "image").rename(tmp_path / "photos")
+    assert find_source(tmp_path, "photos").masks == tmp_path / "mask"

@@ -7,10 +7,12 @@ from typing import Literal
 
 from maquette.cameras.video import VIDEO_SUFFIXES
 from maquette.data.errors import InputError
+from maquette.data.formats import neus
 from maquette.data.formats.colmap import ColmapModel
 from maquette.data.formats.given import GivenCapture
 from maquette.data.formats.readers import Format, find_format, read_capture
 from maquette.data.images import PHOTO_SUFFIXES, list_photos, read_photo
+from maquette.data.progress import say
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4
@@ -96,10 +98,13 @@ def find_source(source: Path, name: FormatChoice | None = None, object_id: int |
     masks = next((source / folder for folder in MASK_FOLDERS if (source / folder).is_dir()), None)
     true = truth if truth.exists() else None
     if form is None:
+        if masks is not None and neus.find(source) and neus.lacks_masks(source):
+            say(f"  {source}: {neus.UNMASKED}")
+            masks = None
         photos = tuple(PhotoFile(path.name, path, path.name) for path in _photos_of(source))
         return Source(source, "photos", photos, None, masks, true)
     given = read_capture(source, form, object_id)
-    if form == "bop" or any(photo.mask or photo.ignore for photo in given.photos):
+    if form in ("bop", "neus") or any(photo.mask or photo.ignore for photo in given.photos):
         masks = None  # the reader knows whose masks they are, and whether white or black is meant
     video = next((photo.path for photo in given.photos if photo.frame_idx is not None), None)
     files = (PhotoFile(photo.name, photo.path, _below(source, photo.path)) for photo in given.photos)

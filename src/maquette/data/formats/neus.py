@@ -2,7 +2,8 @@
 
 `world_mat_i` = [K [R | t]; 0 0 0 1] takes world points to pixels; `scale_mat_i` takes the unit sphere to the
 world. NeuS puts pixel centres on whole numbers, so half a pixel is added to the principal point. The world's
-unit is the data set's own, not metres. BlendedMVS and DTU come so. Source: NeuS, models/dataset.py.
+unit is the data set's own, not metres. Where there are no masks, NeuS wants all of them white. BlendedMVS and DTU
+come so. Source: NeuS, models/dataset.py.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import numpy as np
 
 from maquette.data.formats.door import Value, read_npz
 from maquette.data.formats.geometry import check_skew, lens_of, matrix_on_whole_numbers, photo_size
-from maquette.data.formats.given import GivenCapture, GivenPhoto, MaskFile, capture_of
+from maquette.data.formats.given import GivenCapture, GivenPhoto, MaskFile, capture_of, read_given_mask
 from maquette.data.images import PHOTO_SUFFIXES
+from maquette.data.progress import say
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import Matrix4, nearest_rotation, rigid
@@ -22,6 +24,7 @@ from maquette.geometry.transforms import Matrix4, nearest_rotation, rigid
 FILE_NAME = "cameras_sphere.npz"
 FILES = (FILE_NAME, "cameras.npz")
 CURE = "copy it again, or make it again with NeuS's preprocessing"
+UNMASKED = "the masks are all white all over, as NeuS wants where there are none, and are left out"
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,30 @@ def find(folder: Path) -> bool:
 def read(folder: Path) -> GivenCapture:
     """The capture of a folder. Raises FormatError for everything that does not fit."""
     path = next((folder / name for name in FILES if (folder / name).is_file()), folder / FILE_NAME)
-    photos = _pictures(folder, ("image", "images", "rgb"))
-    masks = _pictures(folder, ("mask", "masks"))
+    photos = _photos(folder)
     if not photos:
         raise Value(None, path, "image/", "put the photos into image/ beside it").error("no photos are beside it")
     views, sphere = read_neus(path, [photo_size(photo) for photo in photos])
-    by_stem = {mask.stem: mask for mask in masks}
-    in_order = len(masks) == len(photos) and not any(photo.stem in by_stem for photo in photos)
+    masks = _masks(folder)
+    if lacks_masks(folder):
+        say(f"  {path.parent}: {UNMASKED}")
+        masks = {}
     given = []
     for view in views:
         photo = photos[view.index]
-        mask = masks[view.index] if in_order else by_stem.get(photo.stem)
-        given.append(
-            GivenPhoto(photo.name, photo, view.lens, view.cam_from_world, MaskFile(mask) if mask else None)
-        )
+        mask = MaskFile(masks[photo.name]) if photo.name in masks else None
+        given.append(GivenPhoto(photo.name, photo, view.lens, view.cam_from_world, mask))
     return capture_of(given, False, [path], Value(None, path, cure=CURE), sphere)
+
+
+def lacks_masks(folder: Path) -> bool:
+    """Whether every photo has a mask and all are white all over: they stand for masks that there are not.
+
+    Raises FormatError for a mask that cannot be decoded.
+    """
+    masks = _masks(folder)
+    whole = 0 < len(masks) == len(_photos(folder))
+    return whole and all(read_given_mask(MaskFile(mask)).all() for mask in masks.values())
 
 
 def read_neus(path: Path, sizes: list[tuple[int, int]]) -> tuple[list[NeusView], Sphere]:
@@ -116,6 +128,21 @@ def write_neus(path: Path, views: list[tuple[Lens, Matrix4]], sphere: Sphere) ->
         arrays[f"camera_mat_{index}"] = intrinsics
     with open(path, "wb") as file:
         np.savez(file, **arrays)
+
+
+def _photos(folder: Path) -> list[Path]:
+    return _pictures(folder, ("image", "images", "rgb"))
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """The masks by their photos' names: of the same stem, or by order where none is and there are as many."""
+    photos, masks = _photos(folder), _pictures(folder, ("mask", "masks"))
+    by_stem = {mask.stem: mask for mask in masks}
+    found = {p.name: by_stem.get(p.stem, by_stem.get(p.name)) for p in photos}
+    named = {name: mask for name, mask in found.items() if mask is not None}
+    if not named and len(masks) == len(photos):
+        return {photo.name: mask for photo, mask in zip(photos, masks, strict=True)}
+    return named
 
 
 def _pictures(folder: Path, names: tuple[str, ...]) -> list[Path]:
