@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maquette.data.errors import InputError
-from maquette.data.formats import camera_json, colmap, keyframes, neus
+from maquette.data.formats import bop_write, camera_json, colmap, keyframes, neus
 from maquette.data.formats.geometry import quaternion_of, rotation_from
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import PARAMETERS, Lens
@@ -168,12 +168,38 @@ def test_a_camera_json_survives_a_round_trip_and_integer_centres_get_a_half(tmp_
         ({"model": "MAGIC", "width": 4, "height": 4, "params": [1]}, "camera model 'MAGIC' is not known"),
         ({"model": "PINHOLE"}, "key 'params' is missing"),
         ({"model": "PINHOLE", "params": [], "pixel_centre": "corner"}, "pixel_centre is 'corner'"),
+        ({"fx": 1, "fy": 1, "cx": 1, "width": 4, "height": 4}, "key 'cy' is missing"),
+        ({"fx": 1, "fy": 1, "cx": 1, "cy": 1, "width": 4}, "key 'height' is missing"),
+        ({"fx": "a", "fy": 1, "cx": 1, "cy": 1, "width": 4, "height": 4}, "'fx': expected a number, got 'a'"),
+        ({"fx": -1, "fy": 1, "cx": 1, "cy": 1, "width": 4, "height": 4}, "fx: expected a number above 0, got -1"),
+        ({"fx": 1, "fy": 1, "cx": [], "cy": 1, "width": 4, "height": 4}, "'cx': expected a number, got list"),
+        ({"fx": 1, "fy": 1, "cx": 1, "cy": 1, "width": 0, "height": 4}, "size is 0 x 4"),
+        ({"fx": 1, "fy": 1, "cx": 1, "cy": 1, "width": 4.5, "height": 4}, "'width': expected a whole number"),
+        (
+            {"fx": 1, "fy": 1, "cx": 1, "cy": 1, "width": 4, "height": 4, "depth_scale": 0},
+            "'depth_scale': expected a number above 0",
+        ),
     ],
 )
 def test_a_camera_json_that_does_not_fit_says_why(tmp_path, content, message):
     (tmp_path / "camera.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
         camera_json.read_camera(tmp_path / "camera.json")
+
+
+def test_the_camera_json_of_a_bop_data_set_is_a_camera_file(tmp_path):
+    lens, path = Lens("PINHOLE", 640, 480, (572.4, 573.6, 325.8, 242.5)), tmp_path / "camera.json"
+    bop_write.write_camera(path, lens, depth_scale=0.1)
+    assert json.loads(path.read_text())["cx"] == 325.3
+    read = camera_json.read_camera(path)
+    assert (read.model, read.width, read.height) == ("PINHOLE", 640, 480)
+    np.testing.assert_allclose(read.params, lens.params, atol=1e-9)
+    content = {"cx": 325.2611, "cy": 242.04899, "depth_scale": 1.0, "fx": 572.4114, "fy": 573.57043}
+    path.write_text(json.dumps(content | {"height": 480, "width": 640}))  # LM-O's, as published
+    assert camera_json.read_camera(path) == Lens("PINHOLE", 640, 480, (572.4114, 573.57043, 325.7611, 242.54899))
+    del content["depth_scale"]
+    path.write_text(json.dumps(content | {"height": 480, "width": 640}))
+    assert camera_json.read_camera(path).value("cx") == 325.7611
 
 
 def test_a_colmap_cameras_txt_is_a_camera_file(tmp_path):

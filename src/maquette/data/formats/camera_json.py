@@ -1,7 +1,8 @@
 """`camera.json`: one calibrated camera for all photos of a folder.
 
 {"model": COLMAP's name, "width", "height", "params": COLMAP's order, "pixel_centre": "integer" | "half"}.
-"integer" (OpenCV's, and the default where nothing is said) gets half a pixel added here.
+"integer" (OpenCV's, and the default where nothing is said) gets half a pixel added here. A BOP data set's own,
+{"fx", "fy", "cx", "cy", "width", "height", "depth_scale"}, is a pinhole with centres on whole numbers.
 """
 
 from pathlib import Path
@@ -14,12 +15,17 @@ from maquette.geometry.lens import PARAMETERS, Lens
 
 CURE = (
     "a camera file is a camera.json or a COLMAP cameras.txt; "
-    'expected {"model": "PINHOLE", "width": ..., "height": ..., "params": [fx, fy, cx, cy]}'
+    'expected {"model": "PINHOLE", "width": ..., "height": ..., "params": [fx, fy, cx, cy]}, or BOP\'s fx fy cx cy'
 )
+# What BOP's camera.json says, in the order of PINHOLE's parameters.
+BOP = ("fx", "fy", "cx", "cy")
 
 
 def read_camera(path: Path) -> Lens:
-    """A camera.json, or the one camera of a COLMAP cameras.txt / cameras.bin. Raises FormatError otherwise."""
+    """A camera.json, ours or a BOP data set's, or the one camera of a COLMAP cameras.txt / cameras.bin.
+
+    Raises FormatError otherwise.
+    """
     if not path.exists():
         raise Value(None, path, cure=CURE).error("does not exist")
     if path.suffix in (".txt", ".bin"):
@@ -30,13 +36,27 @@ def read_camera(path: Path) -> Lens:
             )
         return next(iter(cameras.values()))
     content = read_json_value(path, CURE)
-    centre = content.record().get("pixel_centre", "integer")
+    record = content.record()
+    centre = record.get("pixel_centre", "integer")
     if centre not in ("integer", "half"):
         raise content.error(f'pixel_centre is {str(centre)[:40]!r}, expected "integer" or "half"')
+    shift = 0.5 if centre == "integer" else 0.0
+    if record.keys() & set(BOP) and not record.keys() & {"model", "params"}:
+        return _read_bop(content, shift)
     params = tuple(param.number() for param in content.key("params").each("param"))
-    size = content.key("width").whole(), content.key("height").whole()
-    model = content.key("model").text()
-    return lens_of(content, model, *size, params, shift=0.5 if centre == "integer" else 0.0)
+    size = _size(content)
+    return lens_of(content, content.key("model").text(), *size, params, shift)
+
+
+def _read_bop(content: Value, shift: float) -> Lens:
+    params = tuple(content.key(name).number() for name in BOP)
+    if (scale := content.get("depth_scale")) is not None:
+        scale.number(above=0.0)
+    return lens_of(content, "PINHOLE", *_size(content), params, shift)
+
+
+def _size(content: Value) -> tuple[int, int]:
+    return content.key("width").whole(), content.key("height").whole()
 
 
 def write_camera(path: Path, lens: Lens) -> None:
