@@ -8,10 +8,12 @@ import torch
 import trimesh
 
 from maquette.app.main import BAD_INPUT, run_command
-from maquette.asset.compare import align_assets
+from maquette.asset.compare import align_assets, align_paths
+from maquette.data.errors import FormatError
 from maquette.geometry.register import Cloud, features, register
 from maquette.geometry.transforms import random_rotation, rotation_angle, rotation_of, scale_of, similarity
 from maquette.render.mesh import Mesh
+from toys import make_toy
 
 
 def _mesh(solid: trimesh.Trimesh, colours: np.ndarray | None = None) -> Mesh:
@@ -85,3 +87,19 @@ def test_the_command_writes_the_transform_and_names_what_is_missing(
     assert "b_from_a" in (tmp_path / "t.json").read_text()
     assert run_command(["align", str(tmp_path / "a.ply"), str(tmp_path / "none")]) == BAD_INPUT
     assert "expected a workspace or a mesh file" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_mesh_in_millimetres_is_asked_about_where_lengths_count(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "mug", np.eye(4), metric=True)
+    truth = trimesh.load(toy.workspace.truth / "mesh.ply", force="mesh", process=False)
+    truth.export(tmp_path / "metres.ply")
+    truth.apply_scale(1000)
+    truth.export(tmp_path / "obj_000001.ply")
+    with pytest.raises(
+        FormatError,
+        match=r"obj_000001\.ply, its vertices: diameter 374\.2 m: is this in millimetres\?.*--scale free",
+    ):
+        align_paths(toy.workspace.root, tmp_path / "obj_000001.ply")
+    assert align_paths(toy.workspace.root, tmp_path / "metres.ply").scale == pytest.approx(1)
+    free = align_paths(toy.workspace.root, tmp_path / "obj_000001.ply", scale_free=True)
+    assert free.scale == pytest.approx(1000, rel=0.01)

@@ -227,7 +227,20 @@ def test_a_box_on_a_held_out_photo_is_refused(toy, tmp_path):
     box = ("007.png", 100.0, 100.0, 300.0, 200.0)
     refused(toy, tmp_path / "to", "which --holdout holds out.*for instance 001.png", box=box, holdout=7)
     refused(toy, tmp_path / "to", "--holdout 1 leaves nothing", holdout=1)
-    refused(toy, tmp_path / "to", "must be above 0", size=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (145.0, r"--size 145 m: is this in millimetres\? Give metres, 0\.001 to 5\."),
+        (float("inf"), r"--size inf m: is this an object\?"),
+        (float("nan"), r"--size nan m: is this an object\?"),
+        (-1.0, r"--size -1 m: is this an object\?"),
+        (1e-4, r"--size 0\.0001 m: is this an object\?"),
+    ],
+)
+def test_a_size_that_no_object_has_in_metres_is_refused(toy, tmp_path, size, message):
+    refused(toy, tmp_path / "to", message, size=size)
 
 
 def test_a_camera_of_another_size_is_refused(toy, tmp_path):

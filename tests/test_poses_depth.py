@@ -13,7 +13,7 @@ from maquette.data.records import PoseEstimate, PoseMode
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import rigid, rotation_angle
 from maquette.matching.depth import depth_agreement, fit_to_surface, move_along_ray
-from maquette.poses.depth import crop_depth, lift_to_depth
+from maquette.poses.depth import check_depth_unit, crop_depth, lift_to_depth
 from maquette.poses.find import Finder
 from maquette.render.views import render_view
 from matching_oracle import make_oracle
@@ -156,3 +156,25 @@ def test_depth_images_are_read_in_metres_and_colours_refused(tmp_path):
     cut = crop_depth(np.arange(12.0).reshape(3, 4), (-1.0, 0.0, 4.0), 4)
     np.testing.assert_array_equal(cut[0], [0, 0, 1, 2])
     np.testing.assert_array_equal(cut[3], 0)
+
+
+@pytest.mark.parametrize(
+    ("stored", "metres", "said"),
+    [
+        (800, 0.001, None),
+        (8000, 0.0001, None),
+        (800, 1.0, r"800 m away by --depth-unit 1: is this in millimetres\? Give the metres of one stored unit"),
+        (0.8, 0.001, r"0\.0008 m away by --depth-unit 0\.001: is this in metres\?"),
+        (800, 0.0, r"--depth-unit 0: expected metres above 0"),
+        (800, float("nan"), r"--depth-unit nan: expected metres above 0"),
+    ],
+)
+def test_a_unit_by_which_nothing_is_within_reach_is_asked_about(tmp_path, stored, metres, said):
+    np.save(tmp_path / "a.npy", np.zeros((4, 6)))
+    np.save(tmp_path / "b.npy", np.where(np.eye(4, 6) > 0, stored, np.nan))
+    photos = [tmp_path / "a.png", tmp_path / "b.png"]
+    if said is None:
+        check_depth_unit(tmp_path, photos, metres)
+        return
+    with pytest.raises(InputError, match=said):
+        check_depth_unit(tmp_path, photos, metres)

@@ -212,6 +212,23 @@ def test_a_true_mesh_that_cannot_be_read_is_told_before_anything_is_learnt(scans
     assert "cannot be read as a mesh" in table.rows[0].failure and not learner.asked
 
 
+@pytest.mark.parametrize("kind", ["mesh", "points"])
+def test_a_truth_in_millimetres_beside_cameras_in_metres_is_asked_about(tmp_path: Path, kind: str) -> None:
+    make_onepose_processed(tmp_path / "0413-box" / "box-3")
+    truth = trimesh.creation.box((150, 100, 60))
+    stored = truth if kind == "mesh" else trimesh.PointCloud(truth.vertices)
+    stored.export(tmp_path / "0413-box" / "box-3" / "mesh.ply")
+    learner = Refuser()
+    table = bench(tmp_path / "out", _asked("onepose", tmp_path / "0413-box"), learn=learner)
+    place = "its vertices" if kind == "mesh" else "its points"
+    assert f"mesh.ply, {place}: diameter 190 m: is this in millimetres?" in table.rows[0].failure
+    assert "world of the scene's cameras, which is in metres" in table.rows[0].failure and not learner.asked
+    stored.apply_scale(0.001)
+    stored.export(tmp_path / "0413-box" / "box-3" / "mesh.ply")
+    bench(tmp_path / "out", _asked("onepose", tmp_path / "0413-box"), learn=learner)
+    assert set(learner.asked) == {"box-3"}
+
+
 def make_real(folder: Path) -> None:
     ring(folder / "bottle" / "photos", count=20)
 

@@ -272,3 +272,12 @@ def test_a_workspace_with_cameras_alone_scores_its_seconds(toy: Toy, tmp_path: P
     save_capture(bare.cameras, load_capture(toy.workspace))
     write_json(bare.cameras / "provenance.json", {"seconds": 3.0})
     assert run(bare, ScoresConfig()).scores.figures == {"seconds_cameras": 3.0}
+
+
+def test_a_diameter_that_no_object_has_in_metres_is_asked_about(toy: Toy) -> None:
+    with pytest.raises(InputError, match=r"--diameter 145 m: is this in millimetres\? Give metres, 0\.001 to 5\."):
+        run(toy.workspace, ScoresConfig(diameter=145.0))
+    with pytest.raises(InputError, match=r"--diameter nan m: is this an object\?"):
+        run(toy.workspace, ScoresConfig(diameter=float("nan")))
+    with pytest.raises(InputError, match=r"--diameter-unscaled 0: expected a length above 0"):
+        run(toy.workspace, ScoresConfig(truth=toy.workspace.root, diameter_unscaled=0.0))

@@ -7,6 +7,8 @@ import numpy as np
 
 from maquette.asset.symmetries import surface_cloud
 from maquette.data.errors import InputError
+from maquette.data.formats.door import Value
+from maquette.data.formats.geometry import check_object_size
 from maquette.data.jsonio import read_record
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
@@ -14,6 +16,8 @@ from maquette.geometry.register import register
 from maquette.geometry.transforms import Matrix4, rotation_angle, rotation_of, scale_of
 from maquette.kernels.closest import distance_to_mesh
 from maquette.render.mesh import Mesh, load_mesh
+
+IN_METRES = "a mesh file is taken to be in metres: export it in metres, or give --scale free"
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,14 @@ def align_assets(a: Mesh, b: Mesh, with_scale: bool, seed: int = 0, points: int 
 def align_paths(path_a: Path, path_b: Path, scale_free: bool | None = None) -> AssetAlignment:
     """The same for workspaces or mesh files. The scale is free where one of them is not metric, unless told.
 
-    Raises InputError where there is no mesh.
+    Raises InputError where there is no mesh, or where lengths count and a file's is not in metres.
     """
     (a, metric_a), (b, metric_b) = _mesh_at(path_a), _mesh_at(path_b)
     with_scale = not (metric_a and metric_b) if scale_free is None else scale_free
+    if not with_scale:
+        for path, mesh in ((path_a, a), (path_b, b)):
+            if path.is_file():
+                check_object_size(Value(None, path, "its vertices"), mesh.diameter, "metres", 1.0, IN_METRES)
     return align_assets(a, b, with_scale)
 
 

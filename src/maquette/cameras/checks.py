@@ -3,17 +3,18 @@
 from pathlib import Path
 
 from maquette.data.errors import InputError
+from maquette.data.formats.geometry import check_object_option
 from maquette.geometry.lens import Lens
 
 FEWEST_PHOTOS = 3
 
 
 def check_options(holdout: int | None, size: float | None) -> None:
-    """Raises InputError for a holdout that leaves nothing, or a size that is none."""
+    """Raises InputError for a holdout that leaves nothing, or a size that is none of an object in metres."""
     if holdout is not None and holdout < 2:
         raise InputError(f"--holdout {holdout} leaves nothing to learn from; give 2 or more.")
-    if size is not None and not size > 0:
-        raise InputError(f"--size {size}: the object's largest extent in metres must be above 0.")
+    if size is not None:
+        check_object_option("--size", size)
 
 
 def check_count(count: int, source: Path, frames: str | None) -> None:

@@ -1,6 +1,7 @@
 """Depth images beside photos: read, and used to correct a pose. The depth camera is the photo's."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from maquette.data.errors import InputError
+from maquette.data.formats.bop_scene import FARTHEST, NEAREST
 from maquette.data.images import read_depth
 from maquette.data.records import PoseEstimate, PoseMode
 from maquette.estimator.crops import crop_camera, crop_window
@@ -32,6 +34,24 @@ def depth_beside(folder: Path, photo: Path, metres: float) -> Float[np.ndarray, 
     raise InputError(
         f"{folder} has no depth image of {photo.name}: expected {photo.stem}.png (16 bit), .tif or .npy"
     )
+
+
+def check_depth_unit(folder: Path, photos: Sequence[Path], metres: float) -> None:
+    """Raises InputError where no object can be as far away as the first depth image that measured anything says."""
+    if not 0 < metres < math.inf:
+        raise InputError(f"--depth-unit {metres:g}: expected metres above 0; 0.001 where depth is in millimetres")
+    for photo in photos:
+        depth = depth_beside(folder, photo, metres)
+        if not (depth > 0).any():
+            continue
+        middle = float(np.median(depth[depth > 0]))
+        if not NEAREST < middle < FARTHEST:
+            stored = "millimetres" if middle >= FARTHEST else "metres"
+            raise InputError(
+                f"{folder}, depth of {photo.name}: what is seen is {middle:.4g} m away by --depth-unit {metres:g}: "
+                f"is this in {stored}? Give the metres of one stored unit: 0.001 for millimetres, 1 for metres."
+            )
+        return
 
 
 def lift_to_depth(

@@ -21,7 +21,7 @@ from maquette.geometry.transforms import Matrix4
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.boxes import Box, boxes_of_masks, clip_box, read_boxes
 from maquette.poses.calibrate import DEFAULT, learn_confidence
-from maquette.poses.depth import check_metric, depth_beside, lift_to_depth
+from maquette.poses.depth import check_depth_unit, check_metric, depth_beside, lift_to_depth
 from maquette.poses.explain import check_explained, photos_to_explain, write_explanation
 from maquette.poses.find import SearchSettings, find_objects
 from maquette.poses.known import Knowledge, Placement, know
@@ -126,6 +126,7 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     finder = load_finder(workspace, sources, request.settings, request.search, request.mesh)
     if request.depth is not None:
         check_metric(finder)
+        check_depth_unit(request.depth, photos, request.depth_unit)
     check_explained(request.explain, request.explain_at, photos, finder)
     capture = load_capture(workspace) if (workspace.cameras / "cameras.json").exists() else None
     cameras = cameras_of(workspace, capture, request.camera, photos)

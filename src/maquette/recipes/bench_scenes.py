@@ -86,7 +86,7 @@ def _one(
     cameras, note = ask_cameras(job.folder, protocol, scene, found, request.seed)
     _lend(first, workspace)
     stages = RunConfig(cameras, request.masks, request.fields, request.asset, request.estimator)
-    check_truth(scene)
+    check_truth(scene, given)
     job.learn(workspace, stages, "estimator" if request.poses else "asset", job.overwrite)
     lay_truth(workspace, scene, given)
     scores = score(workspace, ScoresConfig(points=request.points, seed=request.seed)).scores

@@ -17,7 +17,9 @@ from scipy.spatial import KDTree
 from maquette.data.captures import load_capture, load_truth, save_truth
 from maquette.data.errors import InputError
 from maquette.data.formats.bop_models import BopModel, model_file, read_models
+from maquette.data.formats.door import Value
 from maquette.data.formats.dtu import find_dtu, read_dtu
+from maquette.data.formats.geometry import check_object_size
 from maquette.data.formats.given import GivenCapture
 from maquette.data.jsonio import read_record
 from maquette.data.records import Asset, Truth, View
@@ -27,11 +29,13 @@ from maquette.kernels.closest import ClosestPoints
 from maquette.recipes.bench_finders import Scene
 from maquette.recipes.bop_scores import mesh_of
 from maquette.render.mesh import Mesh, load_mesh, save_mesh
+from maquette.render.mesh import diameter as diameter_of
 from maquette.scores.dtu import DtuTruth, dtu_score, points_of_mesh
 from maquette.scores.icp import icp
 from maquette.scores.targets import align_to, truth_from_obj_by
 
 MESH = "mesh.ply"
+IN_WORLD = "it lies in the world of the scene's cameras, which is in metres: bring it there"
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,20 @@ class Surface:
     notes: tuple[str, ...] = ()
 
 
-def check_truth(scene: Scene) -> None:
-    """Raises InputError where a true mesh cannot be read: before anything is learnt."""
+def check_truth(scene: Scene, given: GivenCapture | None) -> None:
+    """Raises InputError where a true mesh cannot be read, or is of another unit than cameras in metres: before
+    anything is learnt."""
     if (known := _model_of(scene)) is not None:
         mesh_of(*known)
-    elif (source := scene.source / MESH).exists() and read_points(source) is None:
-        load_mesh(source)
+        return
+    source = scene.source / MESH
+    if not source.exists():
+        return
+    points = read_points(source)
+    diameter = load_mesh(source).diameter if points is None else diameter_of(points)
+    if given is not None and given.metric:
+        where = Value(None, source, "its vertices" if points is None else "its points")
+        check_object_size(where, diameter, "metres", 1.0, IN_WORLD)
 
 
 def _model_of(scene: Scene) -> tuple[Path, BopModel] | None:

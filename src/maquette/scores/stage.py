@@ -1,9 +1,12 @@
 """The stage `scores`: predictions and truth in, numbers out. It reads files and nothing else."""
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from maquette.data.captures import in_asset_metres, load_capture, load_truth
+from maquette.data.errors import InputError
+from maquette.data.formats.geometry import check_object_option
 from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.progress import say
 from maquette.data.records import Asset
@@ -36,6 +39,7 @@ class ScoresResult:
 
 def run(workspace: Workspace, request: ScoresConfig) -> ScoresResult:
     """Score what there is; scores are always made anew."""
+    _check(request)
     capture = load_capture(workspace)
     notes = [*_masks_note(workspace)]
     photos = score_photos(workspace, capture, notes)
@@ -68,6 +72,13 @@ def run(workspace: Workspace, request: ScoresConfig) -> ScoresResult:
     write_json(path, scores.plain())
     path.with_suffix(".md").write_text(markdown(f"{workspace.root.resolve().name}: {request.name}", scores))
     return ScoresResult(path, scores)
+
+
+def _check(request: ScoresConfig) -> None:
+    if request.diameter is not None:
+        check_object_option("--diameter", request.diameter)
+    if request.diameter_unscaled is not None and not 0 < request.diameter_unscaled < inf:
+        raise InputError(f"--diameter-unscaled {request.diameter_unscaled:g}: expected a length above 0.")
 
 
 def _masks_note(workspace: Workspace) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from maquette.data.errors import InputError
 from maquette.data.formats.door import LARGEST_SIDE, Value
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import PARAMETERS, Lens
@@ -161,17 +162,24 @@ def photo_size(path: Path) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def check_object_size(where: Value, diameter: float, unit: str, metres_per_unit: float) -> None:
+def check_object_size(where: Value, diameter: float, unit: str, metres_per_unit: float, cure: str = "") -> None:
     """Raises FormatError where an object's diameter is of another unit than its format's."""
     metres = diameter * metres_per_unit
     if SMALLEST_OBJECT <= metres <= LARGEST_OBJECT:
         return
     other = "millimetres" if metres > LARGEST_OBJECT else "metres"
     question = f"is this in {other}?" if unit != other else "is this an object?"
-    raise where.error(
-        f"diameter {metres:.4g} m: {question}",
-        f"this format counts in {unit}: multiply by {0.001 if other == 'millimetres' else 1000:g} when exporting",
-    )
+    factor = 0.001 if other == "millimetres" else 1000
+    usual = f"this format counts in {unit}: multiply by {factor:g} when exporting"
+    raise where.error(f"diameter {metres:.4g} m: {question}", cure or usual)
+
+
+def check_object_option(option: str, metres: float) -> None:
+    """Raises InputError where the length in metres that an option gives an object is of another unit, or none."""
+    if SMALLEST_OBJECT <= metres <= LARGEST_OBJECT:
+        return
+    question = "is this in millimetres?" if LARGEST_OBJECT < metres < np.inf else "is this an object?"
+    raise InputError(f"{option} {metres:g} m: {question} Give metres, {SMALLEST_OBJECT:g} to {LARGEST_OBJECT:g}.")
 
 
 def find_file(where: Value, folder: Path, name: str, endings: tuple[str, ...] = ("",)) -> Path:
