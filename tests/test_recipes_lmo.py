@@ -54,6 +54,7 @@ TINY = {
 }
 EMPTY = ("--fields.sharpen", "--estimator.growth")
 SURFACES = ("mask_iou", "chamfer_diameter", "chamfer_diameter_icp", "fscore_1pct", "normal_consistency")
+NEUSURFEMBS = ("chamfer_forward_mm", "chamfer_total_mm")
 POSES = ("ar", "ar_mssd", "ar_mspd", "add_recall_10", "adds_recall_10", "ad_recall_10", "ap_pose", "count")
 KINDS = ("rgbd", "nobox", "other")
 BESIDE = tuple(f"{key}_{kind}" for key in ("ar", "ad_recall_10") for kind in KINDS)
@@ -137,7 +138,7 @@ def test_every_object_has_a_row_and_poses_of_all_are_pooled(done: Told) -> None:
     assert set(done.scores) >= {*SURFACES, *POSES, *BESIDE, "ar_vsd", "seconds_per_photo"}
     assert done.scores["count"] == 2 and [row["count"] for row in rows] == [1, 1]
     # One target each: the share over both is the mean of the shares.
-    for key in (*SURFACES, *BESIDE, "ar_vsd", "ar_mssd", "ar_mspd", "ad_recall_10"):
+    for key in (*SURFACES, *NEUSURFEMBS, *BESIDE, "ar_vsd", "ar_mssd", "ar_mspd", "ad_recall_10"):
         assert done.scores[key] == pytest.approx(np.mean([row[key] for row in rows])), key
     assert "| **all** |" in done.text and "| *NeuSurfEmb, RGB, " in done.text
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 
-from maquette.data.captures import load_capture, save_capture
+from maquette.data.captures import load_capture, save_capture, save_truth
 from maquette.data.errors import InputError
 from maquette.data.images import write_image
 from maquette.data.jsonio import from_plain, read_json, write_json
@@ -39,6 +40,10 @@ PERFECT = {
     "chamfer_world": 0.0,
     "accuracy_diameter": 0.0,
     "completeness_diameter": 0.0,
+    "accuracy_world": 0.0,
+    "completeness_world": 0.0,
+    "chamfer_forward_mm": 0.0,
+    "chamfer_total_mm": 0.0,
     "normal_consistency": 1.0,
     "ar": 1.0,
     "ar_vsd_no_sensor": 1.0,
@@ -91,6 +96,31 @@ def test_a_metric_workspace_is_aligned_rigidly_and_so_pays_for_a_wrong_scale(tmp
     grown = make_toy(tmp_path / "grown", similarity(1.15, random_rotation(rng), np.ones(3)), metric=True)
     figures = run(grown.workspace, ScoresConfig()).scores.figures
     assert figures["chamfer_diameter"] > 0.01 and figures["recall_5deg_5pct"] == 0.0
+
+
+def test_both_ways_between_surfaces_are_told_in_world_units_and_neusurfembs_in_millimetres(tmp_path: Path) -> None:
+    """A ball of 0.1 m with a second surface of 0.15 m around it: only the outer one is seen, 0.05 m away."""
+    toy = make_toy(tmp_path / "ball", np.eye(4), metric=True)
+    inner, outer = (trimesh.creation.icosphere(5, radius) for radius in (0.1, 0.15))
+    inner.export(toy.workspace.truth / "mesh.ply")
+    trimesh.util.concatenate([inner, outer]).export(toy.workspace.asset / "mesh.ply")
+    result = run(toy.workspace, ScoresConfig())
+    figures = result.scores.figures
+    assert figures["accuracy_world"] == pytest.approx(0.05, rel=0.01)
+    assert figures["completeness_world"] == pytest.approx(0.0, abs=1e-4)
+    assert figures["chamfer_world"] == pytest.approx(0.025, rel=0.01)
+    assert figures["accuracy_diameter"] == pytest.approx(0.25, rel=0.01)
+    # Of the whole predicted surface the outer ball is 0.15^2 / (0.1^2 + 0.15^2).
+    assert figures["chamfer_forward_mm"] == pytest.approx(50 * 0.0225 / 0.0325, rel=0.03)
+    assert figures["chamfer_total_mm"] == pytest.approx(figures["chamfer_forward_mm"], abs=0.1)
+    assert any("_world are in metres" in note for note in result.scores.notes)
+
+
+def test_of_a_truth_in_an_unknown_unit_nothing_is_told_in_millimetres(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "box")
+    save_truth(toy.workspace.truth, replace(toy.truth, metric=False))
+    figures = run(toy.workspace, ScoresConfig()).scores.figures
+    assert "accuracy_world" in figures and not [key for key in figures if key.endswith("_mm")]
 
 
 def test_the_head_says_where_boxes_came_from_how_worlds_were_aligned_and_on_what(toy: Toy) -> None:

@@ -29,7 +29,15 @@ from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
 
 TITLE = "LM-O"
-SURFACES = ("mask_iou", "chamfer_diameter", "chamfer_diameter_icp", "fscore_1pct", "normal_consistency")
+SURFACES = (
+    "mask_iou",
+    "chamfer_diameter",
+    "chamfer_diameter_icp",
+    "chamfer_forward_mm",
+    "chamfer_total_mm",
+    "fscore_1pct",
+    "normal_consistency",
+)
 """What is told of all objects as the mean of theirs; poses are pooled."""
 BESIDE = ("ar", "ad_recall_10")
 """What is told of kinds of poses beside RGB's, as KEY_KIND."""

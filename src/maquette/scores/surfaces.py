@@ -33,6 +33,8 @@ class SurfaceScore:
     chamfer_unseen: float
     accuracy_seen: float
     completeness_seen: float
+    accuracy_whole: float
+    completeness_whole: float
     fscore_seen: float
     normal_consistency_seen: float
 
@@ -84,6 +86,8 @@ def compare_surfaces(
         chamfer(to_truth, to_predicted, ~here_seen, ~there_seen),
         _mean(to_truth[here_seen]),
         _mean(to_predicted[there_seen]),
+        _mean(to_truth),
+        _mean(to_predicted),
         fscore(to_truth[here_seen], to_predicted[there_seen], 0.01),
         (_mean(agree_here[here_seen]) + _mean(agree_there[there_seen])) / 2,
     )
