@@ -302,6 +302,8 @@ def test_dorec_s_splits_are_the_paper_s(rng):
     assert (len(onepose_split.learnt), len(onepose_split.scored)) == (63, 17)
     ycbv = split(2000, "dorec-ycbv", rng)
     assert (len(ycbv.learnt), len(ycbv.scored)) == (100, 27) and not set(ycbv.learnt) & set(ycbv.scored)
+    drawn = [split(730, "dorec-onepose", rng), split(1720, "dorec-ycbv", rng)]
+    assert [(len(each.learnt), len(each.scored)) for each in drawn] == [(73, 20), (86, 23)]  # printed: 18, 24
     real = split(60, "dorec-real", rng)
     assert (len(real.learnt), len(real.scored)) == (42, 18)
 
