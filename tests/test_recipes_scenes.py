@@ -12,17 +12,20 @@ import trimesh
 from scipy.io import savemat
 
 from maquette.app.presets import expand
+from maquette.cameras.stage import run as find_cameras
+from maquette.data.captures import load_capture
 from maquette.data.errors import FormatError, InputError
 from maquette.data.formats.dtu import find_dtu, read_dtu
 from maquette.data.formats.neus import write_neus
 from maquette.data.formats.readers import read_capture
-from maquette.data.images import write_image
+from maquette.data.images import read_photo, write_image
 from maquette.data.jsonio import read_json, write_json
+from maquette.data.records import PoseEstimate
 from maquette.data.workspace import StageName, Workspace
 from maquette.fields.config import FieldsConfig
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
-from maquette.geometry.transforms import centre_of
+from maquette.geometry.transforms import centre_of, inverse, scale_of
 from maquette.recipes.bench import bench
 from maquette.recipes.bench_config import BenchConfig
 from maquette.recipes.bench_finders import PROTOCOLS, Scene, find_scenes
@@ -31,11 +34,13 @@ from maquette.recipes.bench_rows import Row, attempt, means
 from maquette.recipes.bench_scenes import ask_cameras
 from maquette.recipes.bench_truth import points_chamfer
 from maquette.recipes.bench_variants import variants
+from maquette.recipes.held_out import against_own_cameras
 from maquette.recipes.run import RunConfig
 from maquette.render.mesh import Mesh, load_mesh
-from toy_folders import make_bop, make_nerfpp, make_onepose_processed
+from maquette.scores.stage import run as score
+from toy_folders import make_bop, make_nerfpp, make_onepose, make_onepose_processed
 from toy_formats import ring
-from toys import CAMERA, make_toy, views_around
+from toys import CAMERA, make_toy, views_around, write_estimates
 
 HELD_OUT = 10
 """Of the toy, as DORec holds out of BlendedMVS."""
@@ -97,7 +102,7 @@ def test_a_killed_bench_keeps_its_rows_and_goes_on(scans: Path, tmp_path: Path) 
     with pytest.raises(KeyboardInterrupt):
         bench(tmp_path, _asked("blendedmvs", scans), learn=Learner("stone"))
     text = (tmp_path / "bench.md").read_text()
-    assert "| bear |" in text and "stone" not in text and "Unfinished" in text
+    assert "| bear |" in text and "| stone |" not in text and "- stone" not in text and "Unfinished" in text
     learner = Learner()
     table = bench(tmp_path, _asked("blendedmvs", scans), learn=learner)
     assert [row.name for row in table.rows] == ["bear", "stone"] and set(learner.asked) == {"bear", "stone"}
@@ -107,7 +112,14 @@ def test_a_killed_bench_keeps_its_rows_and_goes_on(scans: Path, tmp_path: Path) 
         assert figures["chamfer_diameter"] < 1e-5 and figures["chamfer_sphere"] < 1e-5
     assert written["config"]["seed"] == 0 and written["versions"]["numpy"] == np.__version__
     text = (tmp_path / "bench.md").read_text()
-    said = ("Unfinished", "*DORec*", "0.872", "0.113", "10 photos learnt, 2 held out", "0.784, 0.879")
+    said = (
+        "Unfinished",
+        "*DORec*",
+        "0.872",
+        "0.113",
+        "10 photos learnt, 2 held out",
+        "| *DORec* | 0.784 | 0.879 |",
+    )
     assert [part in text for part in said] == [False, True, True, True, True, True]
 
 
@@ -262,6 +274,38 @@ def test_each_protocol_finds_its_scenes_and_asks_for_its_cameras(
         assert "0.961" in (tmp_path / "out" / "bench.md").read_text() and table.rows[0].failure
 
 
+class Walker(Learner):
+    """Finds the cameras, and learns nothing from them."""
+
+    def __call__(self, workspace: Workspace, request: RunConfig, until: StageName, overwrite: bool) -> None:
+        self.captures = {workspace.root.name: find_cameras(workspace, request.cameras).capture}
+        raise InputError("not learnt here")
+
+
+def test_of_a_raw_sequence_of_onepose_the_frames_of_the_split_are_taken(tmp_path: Path) -> None:
+    """120 frames, each of its own grey: every 10th is learnt, 17 to 63 of them are drawn from the rest."""
+    filmed = ring(tmp_path / "photos", count=120)
+    for index, photo in enumerate(filmed.photos):
+        write_image(photo.path, np.full((48, 64, 3), 10 + 2 * index, np.uint8))
+    sequence = tmp_path / "data" / "0413-juliecookies-box" / "juliecookies-3"
+    sequence.parent.mkdir(parents=True)
+    make_onepose(sequence, filmed)
+    learner = Walker()
+    table = bench(tmp_path / "out", _asked("onepose", tmp_path / "data"), learn=learner)
+    assert table.rows[0].failure == "not learnt here" and "Here 1 of these: juliecookies-3." in table.notes[1]
+    capture = learner.captures["juliecookies-3"]
+    learnt, held_out = ([Path(view.name).stem for view in views] for views in (capture.learnt, capture.held_out))
+    assert learnt == [f"{index:06d}" for index in range(0, 120, 10)]
+    assert len(held_out) == 3 and not {int(stem) % 10 for stem in held_out} & {0}
+    assert capture.metric and capture.sphere.radius == pytest.approx(0.15)
+    true = {Path(photo.name).stem: photo.cam_from_world for photo in filmed.posed}
+    for view in capture.views:
+        index = int(Path(view.name).stem)
+        assert view.cam_from_world == pytest.approx(true[f"{index:06d}"], abs=1e-6)
+        frame = read_photo(tmp_path / "out" / "objects" / "juliecookies-3" / "capture" / "photos" / view.name)
+        assert abs(float(frame.mean()) - (10 + 2 * index)) < 8
+
+
 def test_a_scene_draws_its_split_alone_and_another_seed_another(tmp_path: Path) -> None:
     for name in ("a", "b"):
         ring(tmp_path / "data" / name / "photos", count=20)
@@ -306,6 +350,46 @@ def test_a_failure_is_a_row_and_means_are_of_the_others() -> None:
     rows = [Row("a", {"x": 1.0, "y": 2}), broken, Row("c", {"x": 3.0})]
     assert means(rows) == {"x": 2.0} and means([broken]) == {}
     assert attempt("d", lambda: ({"seconds_fields": 3.0, "seconds_asset": 1.0}, ())).figures["seconds"] == 4.0
+
+
+def test_the_mean_beside_the_papers_is_over_the_papers_scenes(scans: Path, tmp_path: Path) -> None:
+    shutil.copytree(scans / "bear", tmp_path / "some" / "bear")
+    shutil.copytree(scans / "bear", tmp_path / "some" / "clock")
+    table = bench(tmp_path / "out", _asked("blendedmvs", tmp_path / "some"), learn=Learner())
+    assert table.shared is not None and table.shared.figures == means(table.rows[:1])
+    text = (tmp_path / "out" / "bench.md").read_text()
+    assert (
+        "DORec's figures are of 4 scenes: Bear, Stone, Gundam and one that it does not name. Here 1 of these: bear;"
+        in text
+    )
+    assert text.index("| **all** |") < text.index("| **DORec's scenes, 1 of 4** |") < text.index("| *DORec* |")
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["shared"]["mask_iou"] > 0.99
+    both = bench(tmp_path / "out2", _asked("blendedmvs", scans), learn=Refuser())
+    assert both.shared is None and "Here 2 of these: bear, stone." in both.notes[1]
+    clock = bench(tmp_path / "out3", _asked("blendedmvs", tmp_path / "some", objects=("clock",)), learn=Refuser())
+    assert clock.shared is None and "None of ours is known to be one" in clock.notes[1]
+
+
+def test_poses_in_held_out_photos_have_recalls_where_nobody_knows_metres(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "toy")
+    capture, asset = load_capture(toy.workspace), toy.asset
+    scale = scale_of(asset.obj_from_world)
+    estimates = tuple(
+        PoseEstimate(
+            view.name,
+            view.camera,
+            (0.0, 0.0, 9.0, 9.0),
+            np.diag([scale] * 3 + [1.0]) @ view.cam_from_world @ inverse(asset.obj_from_world),
+            1.0,
+            0.9,
+            0.1,
+        )
+        for view in capture.held_out
+    )
+    write_estimates(toy.workspace, "held_out", estimates)
+    figures = score(toy.workspace, against_own_cameras(toy.workspace, 0)).scores.figures
+    assert figures["count"] == 3 and figures["ad_recall_10"] == 1.0
+    assert figures["median_translation_diameter"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_papers_preset_types_what_was_not_typed() -> None:

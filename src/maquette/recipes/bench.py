@@ -58,6 +58,7 @@ def _write(folder: Path, table: Bench, request: BenchConfig) -> None:
     """bench.md and scores.json: figures flat, each object's under its own key, and what made them."""
     (folder / "bench.md").write_text(markdown(table))
     rows = {row.name: {**row.figures, **({"failure": row.failure} if row.failure else {})} for row in table.rows}
+    shared = {} if table.shared is None else {"shared": {"name": table.shared.name, **table.shared.figures}}
     versions = {name: version(name) for name in PACKAGES}
     about = {
         "protocol": table.title,
@@ -66,4 +67,4 @@ def _write(folder: Path, table: Bench, request: BenchConfig) -> None:
         "versions": {**versions, "python": platform.python_version()},
         "config": to_plain(request),
     }
-    write_json(folder / "scores.json", {**table.overall, **rows, **about})
+    write_json(folder / "scores.json", {**table.overall, **shared, **rows, **about})

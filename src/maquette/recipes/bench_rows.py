@@ -11,6 +11,8 @@ from maquette.recipes.bench_config import BenchConfig
 from maquette.recipes.run import RunConfig
 
 Figures = Mapping[str, float | int]
+METRIC = "chamfer_forward_mm"
+"""A figure that a surface has only where its truth is in metres."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """A protocol's outcome; `overall` is over all rows as the protocol has it."""
+    """A protocol's outcome; `overall` is over all rows as the protocol has it, `shared` over those that the paper's
+    means are over too, where these are not all."""
 
     title: str
     notes: tuple[str, ...]
     overall: Figures
     rows: tuple[Row, ...]
+    shared: Row | None = None
 
 
 Learn = Callable[[Workspace, RunConfig, StageName, bool], None]
@@ -64,9 +68,11 @@ def attempt(name: str, work: Callable[[], tuple[Figures, tuple[str, ...]]]) -> R
 
 
 def means(rows: Sequence[Row]) -> dict[str, float | int]:
-    """The mean of each figure that every row without a failure has."""
+    """The mean of each figure that every row without a failure has; of lengths only where all are in metres."""
     known = [row.figures for row in rows if not row.failure and row.figures]
     keys = [key for key in (known[0] if known else {}) if all(key in figures for figures in known)]
+    if METRIC not in keys:
+        keys = [key for key in keys if not key.endswith("_world")]
     return {key: sum(figures[key] for figures in known) / len(known) for key in keys}
 
 

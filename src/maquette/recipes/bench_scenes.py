@@ -26,6 +26,7 @@ from maquette.recipes.bench_config import Ablation, BenchConfig
 from maquette.recipes.bench_finders import PROTOCOLS, Protocol, Scene, find_scenes
 from maquette.recipes.bench_papers import ABLATIONS
 from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt, means
+from maquette.recipes.bench_shared import mean_of_shared, note_of
 from maquette.recipes.bench_truth import check_truth, lay_truth, surface_beside
 from maquette.recipes.bench_variants import variants
 from maquette.recipes.held_out import held_out_poses
@@ -44,7 +45,7 @@ def scenes(job: Job) -> Bench:
     request = job.request
     protocol = PROTOCOLS[request.protocol]
     chosen = find_scenes(protocol, request.data, request.objects)
-    notes = _notes(protocol, request, len(chosen))
+    notes = _notes(protocol, request, chosen)
     kinds = variants(request.ablation, request.fields) or {"": request.fields}
     rows: list[Row] = []
     for scene in chosen:
@@ -57,7 +58,9 @@ def scenes(job: Job) -> Bench:
     if request.ablation != "none":
         return Bench(protocol.title, notes, {}, (*rows, *_by_variant(rows, list(kinds), request.ablation)))
     ended = sum(not row.failure for row in rows)
-    return Bench(protocol.title, (*notes, f"`all`: means over the {ended} that ended."), means(rows), tuple(rows))
+    notes = (*notes, f"`all`: means over the {ended} that ended.")
+    shared = mean_of_shared(protocol.title, chosen, rows)
+    return Bench(protocol.title, notes, means(rows), tuple(rows), shared)
 
 
 def _folder(kind: str) -> str:
@@ -191,7 +194,7 @@ def _by_variant(rows: list[Row], kinds: list[str], ablation: Ablation) -> list[R
     return by_kind
 
 
-def _notes(protocol: Protocol, request: BenchConfig, count: int) -> tuple[str, ...]:
+def _notes(protocol: Protocol, request: BenchConfig, chosen: list[Scene]) -> tuple[str, ...]:
     rule = {
         "dorec-blendedmvs": "every 10th photo held out",
         "dorec-onepose": "every 10th photo learnt, others drawn to score on",
@@ -199,7 +202,8 @@ def _notes(protocol: Protocol, request: BenchConfig, count: int) -> tuple[str, .
         "dorec-real": "70 % of the photos learnt, 30 % held out, drawn at random",
         None: "the data set's own split",
     }[protocol.rule]
-    said = [f"{count} of {protocol.title} on disk; {rule}. {protocol.why}".strip()]
+    said = [f"{len(chosen)} of {protocol.title} on disk; {rule}. {protocol.why}".strip()]
+    said.append(note_of(protocol.title, chosen))
     said.append(f"Masks: {request.masks.source}, by {request.masks.method} of {request.masks.features}.")
     said.append(
         f"Preset: {request.preset} (fields: {request.fields.kind}, {request.fields.steps} steps). No depth is "

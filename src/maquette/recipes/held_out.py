@@ -1,6 +1,6 @@
 """Held-out photos of a capture as photos to estimate poses in, each with its own camera."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maquette.cameras.gather import link_or_copy
@@ -11,6 +11,7 @@ from maquette.data.jsonio import read_record
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
 from maquette.geometry.lens import Lens
+from maquette.geometry.transforms import scale_of
 from maquette.poses.stage import PosesConfig
 from maquette.poses.stage import run as estimate_poses
 from maquette.render.mesh import load_mesh
@@ -55,9 +56,17 @@ def held_out_poses(workspace: Workspace, seed: int, overwrite: bool) -> tuple[di
     laid = lay_held_out(workspace, workspace.root / NAME)
     asked = PosesConfig(laid.photos, camera=laid.cameras, box_from=workspace.root, name=NAME, seed=seed)
     estimate_poses(workspace, asked, overwrite)
-    metric = read_record(workspace.asset / "asset.json", Asset).metric
-    diameter = load_mesh(workspace.asset / "mesh.ply").diameter if metric else None
-    request = ScoresConfig(name=NAME, poses=NAME, truth=workspace.root, diameter=diameter, seed=seed)
-    figures = score(workspace, request).scores.figures
+    figures = score(workspace, against_own_cameras(workspace, seed)).scores.figures
     note = "Poses: in the held-out photos, boxes and truth by this capture's own cameras, errors over our own mesh."
     return {key: figures[key] for key in FIGURES if key in figures}, note
+
+
+def against_own_cameras(workspace: Workspace, seed: int) -> ScoresConfig:
+    """To score these poses by the cameras that the capture has; the diameter is our own mesh's, in its world's unit
+    where nobody knows metres."""
+    asset = read_record(workspace.asset / "asset.json", Asset)
+    diameter = load_mesh(workspace.asset / "mesh.ply").diameter
+    request = ScoresConfig(name=NAME, poses=NAME, truth=workspace.root, seed=seed)
+    if asset.metric:
+        return replace(request, diameter=diameter)
+    return replace(request, diameter_unscaled=diameter / scale_of(asset.obj_from_world))
