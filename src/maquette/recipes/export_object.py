@@ -15,6 +15,7 @@ from maquette.data.formats.bop_models import BopModel, ContinuousSymmetry, write
 from maquette.data.formats.bop_scene import BopInstance, BopView
 from maquette.data.formats.bop_targets import LEAST_VISIBLE, BopTarget, write_targets
 from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
+from maquette.data.formats.geometry import check_object_option
 from maquette.data.formats.given import DepthFile, ReferenceView
 from maquette.data.images import read_photo, write_depth, write_image
 from maquette.data.jsonio import read_record
@@ -197,8 +198,8 @@ def _object(workspace: Workspace, diameter: float | None) -> _Object:
             f"{workspace.root} does not know its scale, and this format counts in metres: give --diameter, the "
             "object's greatest extent in metres."
         )
-    if diameter is not None and not 1e-3 <= diameter <= 5.0:
-        raise InputError(f"--diameter {diameter:g} m: is this in millimetres? Give metres, 0.001 to 5.")
+    if diameter is not None:
+        check_object_option("--diameter", diameter)
     metres = 1.0 if diameter is None else diameter / asset.diameter
     scaled = similarity(metres, np.eye(3), np.zeros(3))
     mesh = load_mesh(workspace.asset / "mesh.ply").transformed(scaled)
