@@ -43,7 +43,8 @@ class Protocol:
 
 
 def find_scenes(protocol: Protocol, data: Path, chosen: tuple[str, ...]) -> list[Scene]:
-    """The scenes that are there and were asked for, by name or object. Raises InputError where none is."""
+    """The scenes that are there and were asked for, by name or object. Raises InputError where one of them is not,
+    or where none is there at all."""
     if not data.is_dir():
         raise InputError(f"--data {data} is not a folder; give the one that holds {protocol.title}")
     there = _named_apart(protocol.find(data), data)
@@ -51,11 +52,11 @@ def find_scenes(protocol: Protocol, data: Path, chosen: tuple[str, ...]) -> list
         raise InputError(
             f"{data} holds no scene of {protocol.title}, nor do its folders; docs/formats.md says what a scene is"
         )
-    scenes = [s for s in there if not chosen or s.name in chosen or str(s.object_id) in chosen]
-    if not scenes:
+    known = {name for scene in there for name in (scene.name, str(scene.object_id))}
+    if absent := [name for name in chosen if name not in known]:
         names = ", ".join(scene.name for scene in there)
-        raise InputError(f"none of {', '.join(chosen)} is in {data}; there are {names}")
-    return scenes
+        raise InputError(f"--objects {' '.join(absent)}: not in {data}; there are {names}")
+    return [s for s in there if not chosen or s.name in chosen or str(s.object_id) in chosen]
 
 
 def _named_apart(scenes: list[Scene], data: Path) -> list[Scene]:
