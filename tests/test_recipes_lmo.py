@@ -57,7 +57,7 @@ SURFACES = ("mask_iou", "chamfer_diameter", "chamfer_diameter_icp", "fscore_1pct
 NEUSURFEMBS = ("chamfer_forward_mm", "chamfer_total_mm")
 POSES = ("ar", "ar_mssd", "ar_mspd", "add_recall_10", "adds_recall_10", "ad_recall_10", "ap_pose", "count")
 KINDS = ("rgbd", "nobox", "other")
-BESIDE = tuple(f"{key}_{kind}" for key in ("ar", "ad_recall_10") for kind in KINDS)
+BESIDE = tuple(f"{key}_{kind}" for key in ("ar", "ad_recall_10", "ap_pose") for kind in KINDS)
 FIRST, SECOND = f"obj_{NEAR:06d}", f"obj_{FAR:06d}"
 
 
@@ -188,7 +188,7 @@ def test_results_are_written_as_the_toolkit_reads_them_and_score_the_same(done: 
         path = tmp_path / results_name(method, "lmo")
         assert {(r.scene_id, r.obj_id) for r in read_results(path)} <= {(SCENE, NEAR), (SCENE, FAR)}
         scored = bench(tmp_path / "out", BenchConfig("lmo", done.root / "lmo", results=path)).overall
-        for key in ("ar", "ad_recall_10", *(() if ending else ("seconds_per_photo",))):
+        for key in ("ar", "ad_recall_10", "ap_pose", *(() if ending else ("seconds_per_photo",))):
             assert scored[key] == pytest.approx(done.scores[f"{key}{ending}"]), (method, key)
 
 

@@ -39,7 +39,7 @@ SURFACES = (
     "normal_consistency",
 )
 """What is told of all objects as the mean of theirs; poses are pooled."""
-BESIDE = ("ar", "ad_recall_10")
+BESIDE = ("ar", "ad_recall_10", "ap_pose")
 """What is told of kinds of poses beside RGB's, as KEY_KIND."""
 Found = dict[str, list[BopResult]]
 """Results by kind: rgb, rgbd (moved to the sensor's depth) where there is some, nobox: whole photos searched, and

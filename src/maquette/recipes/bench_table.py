@@ -16,6 +16,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "ar_mssd",
         "ar_mspd",
         "ap_pose",
+        "ap_pose_rgbd",
+        "ap_pose_nobox",
+        "ap_pose_other",
         "ap_box",
     ),
     "Poses by ADD and others": (
