@@ -29,7 +29,7 @@ from maquette.recipes.bench_config import BenchConfig
 from maquette.recipes.bench_lmo import searches
 from maquette.recipes.bench_rows import Bench, Row
 from maquette.recipes.bench_table import markdown
-from maquette.recipes.bop_scores import compare, figures_of, model_of
+from maquette.recipes.bop_scores import compare, delta_of, figures_of, model_of
 from maquette.recipes.lmo_capture import make_capture, results_of, sightings, with_whole_times
 from maquette.recipes.lmo_split import Split, read_split, splits_of
 from maquette.recipes.run import RunConfig
@@ -92,8 +92,8 @@ def _write_truth(path: Path, skip: int = -1) -> Path:
     return path
 
 
-def _add_depth(root: Path) -> None:
-    """A sensor that sees both boxes, in tenths of a millimetre."""
+def _add_depth(root: Path, nearer: float = 0.0) -> None:
+    """A sensor that sees both boxes, in tenths of a millimetre; `nearer` than they are, in metres."""
     found = read_dataset(root)
     models = {k: model_of(found, k) for k in found.models}
     (root / "test/000002/depth").mkdir()
@@ -104,7 +104,7 @@ def _add_depth(root: Path) -> None:
             height, width = window.distance.shape
             part = np.s_[window.y : window.y + height, window.x : window.x + width]
             seen = window.distance * CAMERA.directions(CAMERA.pixel_grid())[part][..., 2]
-            z[part] = np.where(seen > 0, np.minimum(z[part], seen), z[part])
+            z[part] = np.where(seen > 0, np.minimum(z[part], seen - nearer), z[part])
         Image.fromarray((z * 10_000).round().astype(np.uint16)).save(
             root / "test/000002/depth" / f"{photo.im_id:06d}.png"
         )
@@ -160,6 +160,20 @@ def test_what_is_found_where_nothing_is_counts_against_the_precision_alone(data:
     assert figures_wrong["ap_pose"] == pytest.approx((1 + 5 / 6) / 2, abs=1e-6)
     untested = figures_of(compare(part, [*truth, wrong], {5: set(range(6)), 7: {0, 1, 2, 3, 5}}))
     assert untested["ap_pose"] == pytest.approx(1)
+
+
+def test_visibility_is_within_5_mm_of_the_sensors_depth_for_itodd_and_15_for_others(
+    data: Path, tmp_path: Path
+) -> None:
+    _add_depth(data, nearer=0.01)
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    table = bench(tmp_path / "out", BenchConfig("lmo", data, results=path))
+    assert table.overall["ar_vsd"] == pytest.approx(1) and not any("tolerance" in note for note in table.notes)
+    table = bench(tmp_path / "out", BenchConfig("lmo", data.rename(tmp_path / "itodd"), results=path))
+    assert table.overall["ar_vsd"] == 0 and table.overall["ar_mssd"] == pytest.approx(1)
+    assert "VSD's tolerance of visibility: 5 mm, as BOP has it for ITODD." in table.notes
+    names = {"itodd": 0.005, "ITODD-MV": 0.005, "lmo": 0.015, "tless": 0.015, "my_itodd": 0.015}
+    assert {name: delta_of(name) for name in names} == names
 
 
 def test_a_mesh_of_another_unit_than_the_data_sets_is_refused(data: Path) -> None:

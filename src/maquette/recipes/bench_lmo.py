@@ -17,7 +17,7 @@ from maquette.poses.stage import PosesConfig
 from maquette.poses.stage import run as estimate_poses
 from maquette.recipes.bench_config import BenchConfig
 from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt, means
-from maquette.recipes.bop_scores import compare, figures_by_object, figures_of
+from maquette.recipes.bop_scores import compare, delta_of, figures_by_object, figures_of
 from maquette.recipes.lmo_capture import LmoCapture, make_capture, results_of, with_whole_times
 from maquette.recipes.lmo_split import Split, splits_of
 from maquette.recipes.run import RunConfig
@@ -27,6 +27,7 @@ from maquette.scores.coco import CocoInstance, coco_score
 from maquette.scores.official import parse_name, read_official, results_name
 from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
+from maquette.scores.vsd import DELTA
 
 TITLE = "LM-O"
 SURFACES = (
@@ -160,7 +161,10 @@ def _scored(
     if request.official is not None:
         overall |= {f"official_{key}": value for key, value in read_official(request.official).items()}
     rows = [_rescored(row, by_object.get(obj_id, {})) for obj_id, row in zip(chosen, rows, strict=True)]
-    return Bench(TITLE, _notes(request, chosen, split, all(group.sensor for group in groups)), overall, tuple(rows))
+    notes = _notes(request, chosen, split, all(group.sensor for group in groups))
+    if (delta := delta_of(data.name)) != DELTA:
+        notes += (f"VSD's tolerance of visibility: {1000 * delta:g} mm, as BOP has it for ITODD.",)
+    return Bench(TITLE, notes, overall, tuple(rows))
 
 
 def _rescored(row: Row, figures: Figures) -> Row:

@@ -18,6 +18,7 @@ from maquette.scores.bop19 import localisation
 from maquette.scores.bop24 import detection
 from maquette.scores.instances import Estimate, GroupErrors, Instance, Photo, photo_errors
 from maquette.scores.model import Model, prepare
+from maquette.scores.vsd import DELTA, DELTA_ITODD
 
 Figures = dict[str, float | int]
 Tested = Mapping[int, set[int]]
@@ -59,13 +60,20 @@ def sensor_distance(view: BopView) -> Float[np.ndarray, "height width"] | None:
     return read_depth(view.depth) / camera.directions(camera.pixel_grid())[..., 2]
 
 
+def delta_of(name: str) -> float:
+    """VSD's tolerance of visibility in metres, by the data set's name: BOP's for ITODD (`itodd`, `itoddmv`), or for
+    the others."""
+    return DELTA_ITODD if "".join(c for c in name if c.isalnum()).lower().startswith("itodd") else DELTA
+
+
 def compare(data: BopDataset, results: Sequence[BopResult], tested: Tested | None = None) -> list[GroupErrors]:
     """Every estimate against every instance of the objects whose models are there; None tests all targets."""
     models = {obj_id: model_of(data, obj_id) for obj_id in data.models}
+    delta = delta_of(data.name)
     return [
         group
         for im_id, photo in _photos(data, results, tested)
-        for group in photo_errors(photo, models)
+        for group in photo_errors(photo, models, delta)
         if _counts(tested, group.obj_id, im_id)
     ]
 

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 TAUS = 0.05 * np.arange(1, 11)
-DELTA = 0.015
-"""Metres, as BOP has it for all data sets but ITODD (0.005)."""
+DELTA, DELTA_ITODD = 0.015, 0.005
+"""Metres, as BOP has it for all other data sets and for ITODD."""
 
 
 def visible(
