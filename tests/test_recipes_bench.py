@@ -23,13 +23,13 @@ from maquette.data.images import list_photos, read_mask
 from maquette.data.jsonio import write_json
 from maquette.data.workspace import StageName, Workspace
 from maquette.geometry.camera import Camera
-from maquette.geometry.transforms import look_at
+from maquette.geometry.transforms import look_at, rigid
 from maquette.recipes.bench import bench
 from maquette.recipes.bench_config import BenchConfig
 from maquette.recipes.bench_lmo import searches
 from maquette.recipes.bench_rows import Bench, Row
 from maquette.recipes.bench_table import markdown
-from maquette.recipes.bop_scores import compare, delta_of, figures_of, model_of
+from maquette.recipes.bop_scores import compare, delta_of, figures_by_object, figures_of, model_of
 from maquette.recipes.lmo_capture import make_capture, results_of, sightings, with_whole_times
 from maquette.recipes.lmo_split import Split, read_split, splits_of
 from maquette.recipes.run import RunConfig
@@ -153,13 +153,29 @@ def test_what_is_found_where_nothing_is_counts_against_the_precision_alone(data:
     part = replace(found, scenes=(replace(scene, views=views),), targets=targets)
     truth = [BopResult(2, n, o, 0.5, _poses(o)[n], 0.1) for n in range(6) for o in (5, 7) if (n, o) != (4, 7)]
     wrong = BopResult(2, 4, 7, 0.9, _poses(7)[4], 0.1)
-    figures, figures_wrong = (figures_of(compare(part, results)) for results in (truth, [*truth, wrong]))
+    models = {k: model_of(found, k) for k in found.models}
+    figures, figures_wrong = (figures_of(compare(part, results, models)) for results in (truth, [*truth, wrong]))
     assert figures["ar"] == figures_wrong["ar"] == pytest.approx(1)
     assert figures["ap_pose"] == figures["ap_mssd_mm"] == pytest.approx(1)
     # The surest of object 7's six is wrong: its precision is 5 of 6, or less where fewer are recalled.
     assert figures_wrong["ap_pose"] == pytest.approx((1 + 5 / 6) / 2, abs=1e-6)
-    untested = figures_of(compare(part, [*truth, wrong], {5: set(range(6)), 7: {0, 1, 2, 3, 5}}))
+    untested = figures_of(compare(part, [*truth, wrong], models, {5: set(range(6)), 7: {0, 1, 2, 3, 5}}))
     assert untested["ap_pose"] == pytest.approx(1)
+    elsewhere = replace(part, targets=tuple(t for t in targets if t.im_id != 4))
+    assert figures_of(compare(elsewhere, [*truth, wrong], models))["ap_pose"] == pytest.approx(1)
+
+
+def test_an_instance_hardly_seen_is_no_target_of_bop24_and_one_that_is_not_there_none_of_bop19(data: Path) -> None:
+    path = data / "test" / "000002" / "scene_gt_info.json"
+    about = {n: [{"bbox_visib": [10, 10, 20, 15], "visib_fract": v} for v in (0.9, 0.05)] for n in range(6)}
+    path.write_text(json.dumps(about))
+    found = read_dataset(data)
+    models = {k: model_of(found, k) for k in found.models}
+    truth = [BopResult(2, n, o, 0.5, _poses(o)[n], 0.1) for n in range(6) for o in (5, 7)]
+    by_object = figures_by_object(compare(found, truth, models))
+    assert by_object[5]["ap_pose"] == pytest.approx(1)
+    assert "ap_pose" not in by_object[7] and by_object[7]["ar"] == pytest.approx(1)
+    assert figures_of([]) == {}
 
 
 def test_visibility_is_within_5_mm_of_the_sensors_depth_for_itodd_and_15_for_others(
@@ -195,8 +211,8 @@ def test_without_a_split_objects_are_learnt_from_their_scenes_of_linemod(data: P
     made = make_capture(tmp_path / "capture", found, 5, splits[5])
     assert [path.name for path in list_photos(made.folder / "rgb")] == ["000001.png", "000004.png"]
     assert len(list_photos(made.folder / "test" / "photos")) == 6
-    table = bench(tmp_path / "out", BenchConfig("lmo", data, results=_write_truth(tmp_path / "a_lmo-test.csv")))
-    assert "on LM-O's targets" in table.notes[0]
+    with pytest.raises(InputError, match=r"^--objects 7: not there; those with a mesh and a scene in .* are 5$"):
+        splits_of(found, ("5", "7"))
     (data / "test_targets_bop19.json").write_text("[]")
     with pytest.raises(InputError, match="names object 5 in none of its 0 test photos"):
         splits_of(read_dataset(data))
@@ -249,6 +265,102 @@ def test_an_object_that_fails_is_a_row_with_its_reason(data: Path, tmp_path: Pat
     assert "- obj_000005 failed: not learnt here" in text
     assert json.loads((tmp_path / "out/scores.json").read_text())["obj_000005"]["failure"]
     assert (tmp_path / "out" / "maquette_lmosmall-test.csv").exists()
+
+
+def _spoil(data: Path, obj_id: int) -> None:
+    (data / "models_eval" / f"obj_{obj_id:06d}.ply").write_bytes(b"ply\nformat")
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_a_mesh_that_cannot_be_read_costs_its_own_row_alone(data: Path, tmp_path: Path, learning: bool) -> None:
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    _spoil(data, 5)
+    asked = BenchConfig("lmo", data, results=None if learning else path)
+    table = bench(tmp_path / "out", asked, learn=_refuse)
+    broken, whole = table.rows
+    assert "obj_000005.ply cannot be read as a mesh" in broken.failure and not broken.figures
+    assert whole.figures["ar"] == table.overall["ar"] == pytest.approx(0 if learning else 1)
+    assert whole.figures["count"] == table.overall["count"] == 3
+    text = (tmp_path / "out" / "bench.md").read_text()
+    assert "Unfinished" not in text and "- obj_000005 failed: " in text
+    assert "Neither scored nor in a rendered depth, as no mesh of theirs can be read: 5." in text
+    _spoil(data, 7)
+    none = bench(tmp_path / "out", asked, learn=_refuse)
+    assert all("cannot be read" in row.failure for row in none.rows) and not none.overall
+
+
+def test_a_mesh_that_cannot_be_read_does_not_stop_the_command_for_another_object(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    _add_depth(data)
+    _spoil(data, 5)
+    words = ["bench", "lmo", "--data", str(data), "--to", str(tmp_path / "out"), "--results", str(path)]
+    assert run_command([*words, "--objects", "7"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of LM-O's eight objects: 7," in said and "no mesh" not in said and "failed" not in said
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["ar_vsd"] == pytest.approx(1)
+    assert run_command(words) == 0
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert "cannot be read" in scores["obj_000005"]["failure"]
+    assert scores["obj_000007"]["ar_vsd"] == pytest.approx(1)
+
+
+def test_an_object_hides_another_whichever_is_asked_for(data: Path, tmp_path: Path) -> None:
+    aside = rigid(np.eye(3), np.array([0.01, 0, 0]))
+    rows = [BopResult(2, n, o, 0.9, aside @ _poses(o)[n], 0.25) for n in range(3, 6) for o in (5, 7)]
+    path = tmp_path / results_name("aside", "lmo")
+    write_results(path, rows)
+    both = bench(tmp_path / "out", BenchConfig("lmo", data, results=path))
+    only = bench(tmp_path / "out", BenchConfig("lmo", data, objects=("7",), results=path))
+    assert only.rows[0].figures == both.rows[1].figures and 0 < only.overall["ar_vsd_no_sensor"] < 1
+    _spoil(data, 5)
+    alone = bench(tmp_path / "out", BenchConfig("lmo", data, objects=("7",), results=path))
+    assert alone.overall["ar_vsd_no_sensor"] != only.overall["ar_vsd_no_sensor"]
+    assert "Neither scored nor in a rendered depth, as no mesh of theirs can be read: 5." in alone.notes
+
+
+def test_what_is_asked_for_and_not_there_is_named_before_anything_is_learnt(data: Path, tmp_path: Path) -> None:
+    for results in (None, _write_truth(tmp_path / results_name("truth", "lmo"))):
+        asked = BenchConfig("lmo", data, objects=("7", "99", "x"), results=results)
+        with pytest.raises(InputError, match=r"^--objects 99 x: not there; those with a mesh and .* are 5, 7$"):
+            bench(tmp_path / "out", asked, learn=_refuse)
+    with pytest.raises(InputError, match=r"scores_bop19\.json"):
+        bench(tmp_path / "out", BenchConfig("lmo", data, official=tmp_path / "scores_bop19.json"), learn=_refuse)
+    (data / "split.json").write_text("{}")
+    with pytest.raises(InputError, match=r"no object has a mesh and an entry in .*split\.json"):
+        bench(tmp_path / "out", BenchConfig("lmo", data), learn=_refuse)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_object_that_was_not_asked_for_needs_no_targets(data: Path, tmp_path: Path) -> None:
+    path = data / "test_targets_bop19.json"
+    path.write_text(json.dumps([t for t in json.loads(path.read_text()) if t["obj_id"] == 7]))
+    with pytest.raises(InputError, match="names object 5 in none of its 3 test photos"):
+        splits_of(read_dataset(data))
+    asked = BenchConfig("lmo", data, objects=("7",), results=_write_truth(tmp_path / results_name("truth", "lmo")))
+    assert bench(tmp_path / "out", asked).overall["ar"] == pytest.approx(1)
+    assert set(splits_of(read_dataset(data), ("7",))) == {7}
+
+
+def test_results_are_scored_on_all_targets_where_nothing_says_what_may_be_learnt(
+    data: Path, tmp_path: Path
+) -> None:
+    (data / "split.json").unlink()
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    table = bench(tmp_path / "out", BenchConfig("lmo", data, results=path))
+    assert table.overall["count"] == 12 and table.overall["ar"] == pytest.approx(1)
+    assert table.notes[0] == "2 of LM-O's eight objects: 5, 7, on LM-O's targets."
+    # LINEMOD beside it, of object 5 alone, changes nothing: only learning would ask for it.
+    shutil.copytree(data / "test" / "000002", tmp_path / "lm" / "test" / "000005")
+    assert bench(tmp_path / "out", BenchConfig("lmo", data, results=path)).overall == table.overall
+    targets = json.loads((data / "test_targets_bop19.json").read_text())
+    fewer = [t for t in targets if (t["obj_id"], t["im_id"]) == (7, 4) or (t["obj_id"], t["im_id"]) == (5, 2)]
+    (data / "test_targets_bop19.json").write_text(json.dumps(fewer))
+    assert bench(tmp_path / "out", BenchConfig("lmo", data, results=path)).overall["count"] == 2
+    (data / "test_targets_bop19.json").write_text("[]")
+    with pytest.raises(InputError, match=r"no object has a mesh and a target in .*test_targets_bop19\.json"):
+        bench(tmp_path / "out", BenchConfig("lmo", data, results=path))
 
 
 def test_scans_of_dtu_that_fail_are_rows_and_results_are_refused(tmp_path: Path) -> None:
@@ -335,7 +447,7 @@ def test_bad_input_is_told_in_one_line(data: Path, tmp_path: Path, capsys: pytes
     assert run_command(["bench", "dtu", *to, str(data)]) == BAD_INPUT
     assert "holds no scene of DTU" in capsys.readouterr().err
     assert run_command(["bench", "lmo", *to, str(data), "--objects", "8"]) == BAD_INPUT
-    assert "none of the objects 8 is there; there are [5, 7]" in capsys.readouterr().err
+    assert "--objects 8: not there; those with a mesh and an entry in " in capsys.readouterr().err
     (data / "split.json").unlink()
     assert run_command(["bench", "lmo", *to, str(data)]) == BAD_INPUT
     assert "may be learnt from" in capsys.readouterr().err

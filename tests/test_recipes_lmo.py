@@ -119,7 +119,16 @@ def done(stopped: Told) -> Told:
 
 
 @pytest.fixture(scope="module")
-def given(done: Told) -> Told:
+def spoilt(done: Told) -> Told:
+    """The same once more, where the second object's mesh is broken."""
+    shutil.copytree(done.root / "lmo", done.root / "spoilt" / "lmo")
+    (done.root / "spoilt" / "lmo" / "models_eval" / f"{SECOND}.ply").write_bytes(b"ply")
+    assert run_command(_command(done.root, "--estimate-with", "both", data="spoilt/lmo")) == 0
+    return _look(done.root)
+
+
+@pytest.fixture(scope="module")
+def given(done: Told, spoilt: Told) -> Told:
     """One object anew, from a copy without a sensor: its network learns the data set's model, boxes are given."""
     shutil.copytree(done.root / "lmo", done.root / "bare", ignore=shutil.ignore_patterns("depth"))
     more = ["--network", "given", "--boxes", "given", "--objects", str(NEAR), "--overwrite"]
@@ -219,6 +228,19 @@ def test_the_same_command_goes_on_where_it_was_and_tells_the_same_of_the_first(s
     # What rests on VSD waits for the sensor's depth until all are there.
     same = set(before) - {"ar", "ar_vsd_no_sensor"}
     assert {key: after[key] for key in same} == pytest.approx({key: before[key] for key in same})
+
+
+def test_a_broken_mesh_is_a_row_and_the_other_objects_figures_stand(done: Told, spoilt: Told) -> None:
+    assert f"{SECOND}.ply cannot be read as a mesh" in spoilt.scores[SECOND].pop("failure")
+    assert not spoilt.scores[SECOND] and f"- {SECOND} failed: " in spoilt.text and "Unfinished" not in spoilt.text
+    before, after = done.scores[FIRST], spoilt.scores[FIRST]
+    assert spoilt.stamps == done.stamps
+    # Its photo took as long as its own search alone: the other object was not sought in it.
+    assert {k: after[k] for k in before if k != "seconds_per_photo"} == pytest.approx(
+        {k: v for k, v in before.items() if k != "seconds_per_photo"}
+    )
+    assert [spoilt.scores[key] for key in BESIDE] == [after[key] for key in BESIDE]
+    assert spoilt.scores["count"] == 1 and spoilt.scores["ar"] == after["ar"]
 
 
 def test_without_depth_nothing_is_told_of_a_sensor(given: Told) -> None:

@@ -50,7 +50,7 @@ def test_the_truth_of_lmo_scores_exactly_one_after_a_round_trip_through_its_file
 
     path = tmp_path / results_name("truth", data.name)
     write_results(path, [row for pair in data.views for row in rows(*pair)])
-    groups = compare(data, read_results(path))
+    groups = compare(data, read_results(path), {obj_id: model_of(data, obj_id) for obj_id in data.models})
     figures = figures_of(groups)
     assert path.name == "truth_lmo-test.csv" and figures["count"] > 15
     recalls = {key: value for key, value in figures.items() if key not in ("count", "seconds_per_photo")}

@@ -46,7 +46,8 @@ class BenchConfig:
     detections: Path | None = None
     """lmo: BOP's detections to estimate poses from, instead of the truth's boxes."""
     results: Path | None = None
-    """lmo: score this METHOD_DATASET-SPLIT.csv on the test photos instead of learning anything."""
+    """lmo: score this METHOD_DATASET-SPLIT.csv instead of learning anything: on split.json's test photos, or where
+    there is none on all targets of a BOP data set."""
     official: Path | None = None
     """lmo: the BOP toolkit's scores_bop19.json or _bop24.json of the same results, to stand beside ours."""
     seed: int = 0

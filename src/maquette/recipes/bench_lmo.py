@@ -1,11 +1,10 @@
 """NeuSurfEmb's protocol on LM-O: objects learnt from reference photos, found in test photos, scored."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from maquette.cameras.stage import CamerasConfig
-from maquette.data.errors import InputError
 from maquette.data.formats.bop import BopResult, check_times, read_results, write_results
 from maquette.data.formats.bop_dataset import BopDataset, read_dataset
 from maquette.data.formats.bop_targets import BopDetection, read_detections
@@ -16,14 +15,15 @@ from maquette.geometry.transforms import inverse
 from maquette.poses.stage import PosesConfig
 from maquette.poses.stage import run as estimate_poses
 from maquette.recipes.bench_config import BenchConfig
-from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt, means
-from maquette.recipes.bop_scores import compare, delta_of, figures_by_object, figures_of
+from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt, means, reason_of
+from maquette.recipes.bop_scores import compare, delta_of, figures_by_object, figures_of, model_of
 from maquette.recipes.lmo_capture import LmoCapture, make_capture, results_of, with_whole_times
 from maquette.recipes.lmo_split import Split, splits_of
 from maquette.recipes.run import RunConfig
 from maquette.render.mesh import load_mesh, save_mesh
 from maquette.scores.challenge import NO_SENSOR
 from maquette.scores.coco import CocoInstance, coco_score
+from maquette.scores.model import Model
 from maquette.scores.official import parse_name, read_official, results_name
 from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
@@ -47,29 +47,40 @@ Found = dict[str, list[BopResult]]
 other: estimated with the model that the network did not learn."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What is read before anything is learnt; `split` is of the objects that were asked for."""
+
+    data: BopDataset
+    split: dict[int, Split]
+    detections: list[BopDetection]
+    official: dict[str, float]
+
+
 def lmo(job: Job) -> Bench:
     """The protocol: captures/, objects/, the results as BOP's files, and the table."""
-    request = job.request
-    data = read_dataset(request.data)
-    split = splits_of(data)
-    there = sorted(split)
-    chosen = [k for k in there if not request.objects or str(k) in request.objects]
-    if not chosen:
-        raise InputError(f"none of the objects {', '.join(request.objects)} is there; there are {there}")
-    detections = [] if request.detections is None else read_detections(request.detections)
+    request, given = job.request, _read(job.request)
     found: Found = {}
     if request.results is not None:
         found["rgb"] = read_results(request.results)
         check_times(request.results, found["rgb"])
-        rows = [Row(_name(k), {}) for k in chosen]
+        rows = [Row(_name(k), {}) for k in given.split]
     else:
         rows = []
-        for obj_id in chosen:
-            rows.append(attempt(_name(obj_id), partial(_learn_one, job, data, split[obj_id], obj_id, found)))
-            job.keep(Bench(TITLE, (*_notes(request, chosen, split, False), "Unfinished."), {}, tuple(rows)))
+        for obj_id, split in given.split.items():
+            rows.append(attempt(_name(obj_id), partial(_learn_one, job, given.data, split, obj_id, found)))
+            job.keep(Bench(TITLE, (*_notes(request, given.split, False), "Unfinished."), {}, tuple(rows)))
         found = {kind: with_whole_times(results) for kind, results in found.items()}
-        _write_found(job.folder, data.name, found)
-    return _scored(data, split, chosen, rows, found, detections, request)
+        _write_found(job.folder, given.data.name, found)
+    return _scored(given, rows, found, request)
+
+
+def _read(request: BenchConfig) -> Given:
+    data = read_dataset(request.data)
+    split = splits_of(data, request.objects, learning=request.results is None)
+    detections = [] if request.detections is None else read_detections(request.detections)
+    official = {} if request.official is None else read_official(request.official)
+    return Given(data, split, detections, {f"official_{key}": value for key, value in official.items()})
 
 
 def _learn_one(
@@ -138,39 +149,45 @@ def _other_model(capture: LmoCapture, workspace: Workspace, request: BenchConfig
     return path
 
 
-def _scored(
-    data: BopDataset,
-    split: dict[int, Split],
-    chosen: list[int],
-    rows: list[Row],
-    found: Found,
-    detections: list[BopDetection],
-    request: BenchConfig,
-) -> Bench:
-    tested = {k: set(split[k].test) for k in chosen}
-    groups = compare(data, found.get("rgb", []), tested)
+def _scored(given: Given, rows: list[Row], found: Found, request: BenchConfig) -> Bench:
+    models, unread = _models(given.data)
+    tested = {obj_id: set(split.test) for obj_id, split in given.split.items()}
+    groups = compare(given.data, found.get("rgb", []), models, tested)
     surfaces = {key: value for key, value in means(rows).items() if key in SURFACES}
     overall, by_object = {**surfaces, **figures_of(groups)}, figures_by_object(groups)
     for kind in (kind for kind in found if kind != "rgb"):
-        theirs = compare(data, found[kind], tested)
+        theirs = compare(given.data, found[kind], models, tested)
         overall |= _beside(figures_of(theirs), kind)
         for obj_id, figures in figures_by_object(theirs).items():
             by_object[obj_id] |= _beside(figures, kind)
-    if detections:
-        overall |= {"ap_box": _box_precision(data, split, chosen, detections)}
-    if request.official is not None:
-        overall |= {f"official_{key}": value for key, value in read_official(request.official).items()}
-    rows = [_rescored(row, by_object.get(obj_id, {})) for obj_id, row in zip(chosen, rows, strict=True)]
-    notes = _notes(request, chosen, split, all(group.sensor for group in groups))
-    if (delta := delta_of(data.name)) != DELTA:
-        notes += (f"VSD's tolerance of visibility: {1000 * delta:g} mm, as BOP has it for ITODD.",)
-    return Bench(TITLE, notes, overall, tuple(rows))
+    if given.detections:
+        overall |= {"ap_box": _box_precision(given)}
+    overall |= given.official
+    ended = [
+        _rescored(row, by_object.get(obj_id, {}), unread.get(obj_id, ""))
+        for obj_id, row in zip(given.split, rows, strict=True)
+    ]
+    sensor = bool(groups) and all(group.sensor for group in groups)
+    notes = *_notes(request, given.split, sensor), *_exceptions(given, list(unread), sensor)
+    return Bench(TITLE, notes, overall, tuple(ended))
 
 
-def _rescored(row: Row, figures: Figures) -> Row:
-    """An object's row with its figures by the data set, in which a sensor may have measured depth."""
+def _models(data: BopDataset) -> tuple[dict[int, Model], dict[int, str]]:
+    """The models by object; and why there is none of an object, where its mesh cannot be read."""
+    models, unread = {}, {}
+    for obj_id in data.models:
+        try:
+            models[obj_id] = model_of(data, obj_id)
+        except Exception as error:
+            unread[obj_id] = reason_of(error)
+    return models, unread
+
+
+def _rescored(row: Row, figures: Figures, unread: str) -> Row:
+    """An object's row with its figures by the data set, in which a sensor may have measured depth; with the reason
+    where its model cannot be read."""
     if "ar_vsd" not in figures:
-        return replace(row, figures={**row.figures, **figures})
+        return replace(row, figures={**row.figures, **figures}, failure=row.failure or unread)
     own = {key: value for key, value in row.figures.items() if key != "ar_vsd_no_sensor"}
     return replace(row, figures={**own, **figures}, notes=tuple(n.replace(NO_SENSOR, "") for n in row.notes))
 
@@ -179,14 +196,12 @@ def _beside(figures: Figures, kind: str) -> dict[str, float | int]:
     return {f"{key}_{kind}": figures[key] for key in BESIDE if key in figures}
 
 
-def _box_precision(
-    data: BopDataset, split: dict[int, Split], chosen: list[int], detections: list[BopDetection]
-) -> float:
+def _box_precision(given: Given) -> float:
     """COCO's average precision of the given detections on the test photos; boxes of the whole silhouette, as the
     toolkit has them."""
-    tested = {(obj_id, im_id) for obj_id in chosen for im_id in split[obj_id].test}
+    tested = {(obj_id, im_id) for obj_id, split in given.split.items() for im_id in split.test}
     truth = []
-    for scene_id, view in data.views:
+    for scene_id, view in given.data.views:
         for one in view.instances:
             seen = one.visibility if (one.obj_id, view.im_id) in tested else None
             if seen is None or (box := seen.box_obj or seen.box_visib) is None:
@@ -196,18 +211,30 @@ def _box_precision(
             truth.append(CocoInstance(f"{scene_id}/{view.im_id}", one.obj_id, corners, ignored=hidden))
     found = [
         CocoInstance(f"{d.scene_id}/{d.im_id}", d.obj_id, d.box, score=d.score)
-        for d in detections
+        for d in given.detections
         if (d.obj_id, d.im_id) in tested
     ]
-    camera = next(view.lens.pinhole for _, view in data.views if view.lens is not None)
+    camera = next(view.lens.pinhole for _, view in given.data.views if view.lens is not None)
     return coco_score(truth, found, camera.height, camera.width).ap
 
 
-def _notes(request: BenchConfig, chosen: list[int], split: dict[int, Split], sensor: bool) -> tuple[str, ...]:
+def _exceptions(given: Given, unread: list[int], sensor: bool) -> list[str]:
+    """What is not as usual: models that are missed, and another tolerance of visibility."""
+    said, delta = [], delta_of(given.data.name)
+    if missed := [str(k) for k in unread if k in given.split or not sensor]:
+        said.append(
+            f"Neither scored nor in a rendered depth, as no mesh of theirs can be read: {', '.join(missed)}."
+        )
+    if delta != DELTA:
+        said.append(f"VSD's tolerance of visibility: {1000 * delta:g} mm, as BOP has it for ITODD.")
+    return said
+
+
+def _notes(request: BenchConfig, split: dict[int, Split], sensor: bool) -> tuple[str, ...]:
     depth = "a sensor's" if sensor else "rendered from the true poses"
-    published = all(split[k].learnt is not None for k in chosen)
+    published = all(one.learnt is not None for one in split.values())
     tested = "LM-O's targets" if published else "the test photos of split.json"
-    scored = f"{len(chosen)} of LM-O's eight objects: {', '.join(map(str, chosen))}, on {tested}."
+    scored = f"{len(split)} of LM-O's eight objects: {', '.join(map(str, split))}, on {tested}."
     if request.results is not None:
         method = parse_name(request.results)[0]
         return scored, f"Poses: {method} in {request.results.name}, as they are. Depth for VSD: {depth}."

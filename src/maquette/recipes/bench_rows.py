@@ -60,11 +60,14 @@ def attempt(name: str, work: Callable[[], tuple[Figures, tuple[str, ...]]]) -> R
     """A row of figures and their notes, or of why there are none: one object must not cost a table its others."""
     try:
         figures, notes = work()
-    except InputError as error:
-        return _failed(name, str(error))
     except Exception as error:
-        return _failed(name, f"{type(error).__name__}: {error}")
+        return _failed(name, reason_of(error))
     return Row(name, {**figures, **_seconds(figures)}, notes=notes)
+
+
+def reason_of(error: Exception) -> str:
+    """Why something failed, in a row's words."""
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def means(rows: Sequence[Row]) -> dict[str, float | int]:

@@ -10,6 +10,7 @@ from maquette.data.formats.bop import MM, BopResult
 from maquette.data.formats.bop_dataset import BopDataset
 from maquette.data.formats.bop_models import BopModel, check_mesh
 from maquette.data.formats.bop_scene import BopView
+from maquette.data.formats.bop_targets import LEAST_VISIBLE
 from maquette.data.formats.given import read_depth
 from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import similarity
@@ -66,13 +67,17 @@ def delta_of(name: str) -> float:
     return DELTA_ITODD if "".join(c for c in name if c.isalnum()).lower().startswith("itodd") else DELTA
 
 
-def compare(data: BopDataset, results: Sequence[BopResult], tested: Tested | None = None) -> list[GroupErrors]:
-    """Every estimate against every instance of the objects whose models are there; None tests all targets."""
-    models = {obj_id: model_of(data, obj_id) for obj_id in data.models}
+def compare(
+    data: BopDataset, results: Sequence[BopResult], models: Mapping[int, Model], tested: Tested | None = None
+) -> list[GroupErrors]:
+    """Every estimate against every instance of the objects of `models`, in the photos that targets name.
+
+    `tested` None tests all targets. Objects that are not tested hide others where no sensor measured depth.
+    """
     delta = delta_of(data.name)
     return [
         group
-        for im_id, photo in _photos(data, results, tested)
+        for im_id, photo in _photos(data, results, models, tested)
         for group in photo_errors(photo, models, delta)
         if _counts(tested, group.obj_id, im_id)
     ]
@@ -82,13 +87,16 @@ def _counts(tested: Tested | None, obj_id: int, im_id: int) -> bool:
     return tested is None or im_id in tested.get(obj_id, set())
 
 
-def _photos(data: BopDataset, results: Sequence[BopResult], tested: Tested | None) -> Iterator[tuple[int, Photo]]:
+def _photos(
+    data: BopDataset, results: Sequence[BopResult], models: Mapping[int, Model], tested: Tested | None
+) -> Iterator[tuple[int, Photo]]:
+    named = {(target.scene_id, target.im_id) for target in data.targets}
     by_photo: dict[tuple[int, int], list[Estimate]] = {}
     for r in results:
-        if _counts(tested, r.obj_id, r.im_id):
+        if _counts(tested, r.obj_id, r.im_id) and (r.scene_id, r.im_id) in named:
             estimate = Estimate(r.obj_id, r.cam_from_obj, r.score, r.seconds)
             by_photo.setdefault((r.scene_id, r.im_id), []).append(estimate)
-    wanted = _wanted(data, tested)
+    wanted = _wanted(data, models, tested)
     for scene_id, view in data.views:
         key = scene_id, view.im_id
         found, asked = tuple(by_photo.get(key, ())), wanted.get(key, {})
@@ -98,12 +106,14 @@ def _photos(data: BopDataset, results: Sequence[BopResult], tested: Tested | Non
             yield view.im_id, photo
 
 
-def _wanted(data: BopDataset, tested: Tested | None) -> dict[tuple[int, int], dict[int, int]]:
+def _wanted(
+    data: BopDataset, models: Mapping[int, Model], tested: Tested | None
+) -> dict[tuple[int, int], dict[int, int]]:
     """Instances to find by (scene, photo) and object."""
     wanted: dict[tuple[int, int], dict[int, int]] = {}
     for target in data.targets:
         obj_id, count = target.obj_id, target.inst_count
-        if obj_id is None or count is None or obj_id not in data.models:
+        if obj_id is None or count is None or obj_id not in models:
             continue
         if _counts(tested, obj_id, target.im_id):
             wanted.setdefault((target.scene_id, target.im_id), {})[obj_id] = count
@@ -111,8 +121,13 @@ def _wanted(data: BopDataset, tested: Tested | None) -> dict[tuple[int, int], di
 
 
 def figures_of(groups: Sequence[GroupErrors]) -> Figures:
-    """BOP'19 of the targets, and BOP'24 of everything that was found, also where nothing was to be found."""
-    return localisation(groups).figures() | detection(groups).figures()
+    """BOP'19 of the targets, and BOP'24 of everything that was found, also where nothing was to be found.
+
+    Without BOP'19 where no photo holds a target, without BOP'24 where no instance is visible enough.
+    """
+    asked = any(g.wanted > 0 and len(g.visible_fractions) > 0 for g in groups)
+    seen = any((g.visible_fractions >= LEAST_VISIBLE).any() for g in groups)
+    return (localisation(groups).figures() if asked else {}) | (detection(groups).figures() if seen else {})
 
 
 def figures_by_object(groups: Sequence[GroupErrors]) -> dict[int, Figures]:
