@@ -65,6 +65,8 @@ class ScoresConfig:
     metric_from: Path | None = None
     """Cameras in metres (keyframes.json, a COLMAP model, a metric workspace) of photos that the truth knows:
     they give the truth its scale."""
+    ball: bool = False
+    """The object is a ball: tell the sphere that fits its surface best, and how far the surface is off it."""
     points: int = 100_000
     """Points drawn on each surface."""
     seed: int = 0

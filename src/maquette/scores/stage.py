@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
+import numpy as np
+
 from maquette.data.captures import in_asset_metres, load_capture, load_truth
 from maquette.data.errors import InputError
 from maquette.data.formats.geometry import check_object_option
@@ -11,6 +13,8 @@ from maquette.data.jsonio import read_json, read_record, write_json
 from maquette.data.progress import say
 from maquette.data.records import Asset
 from maquette.data.workspace import STAGES, Workspace
+from maquette.render.mesh import load_mesh
+from maquette.scores.ball import ball_figures
 from maquette.scores.challenge import challenge_figures
 from maquette.scores.photos import photo_figures, score_photos
 from maquette.scores.records import FIGURES, Scores, ScoresConfig, TargetScore
@@ -54,6 +58,10 @@ def run(workspace: Workspace, request: ScoresConfig) -> ScoresResult:
         alignment = align_to(capture, own.views, own.metric, notes, "the capture's truth")
     if asset and own and alignment:
         figures |= surface_figures(workspace, asset, own, alignment, request, notes)
+    if asset is not None and request.ball:
+        surface = load_mesh(workspace.asset / "mesh.ply")
+        figures |= ball_figures(surface, np.random.default_rng(request.seed), request.points)
+        notes.append(f"Ball: its radius is in {'metres' if asset.metric else 'radii of the object sphere'}.")
     targets: tuple[TargetScore, ...] = ()
     poses = pose_folder(workspace, request)
     if poses is not None and asset is not None:

@@ -44,6 +44,8 @@ _LABELS = {
     "median_rotation_deg": ("Rotation error, median", "degrees"),
     "median_translation_diameter": ("Translation error, median", "percent of diameter"),
     "confidence_error": ("Confidence beside the share that is right", "percent"),
+    "ball_radius": ("Radius of the sphere that fits best", "length"),
+    "ball_rms_diameter": ("Surface off that sphere, rms", "percent of diameter"),
     "count": ("Photos with a true pose", ""),
     "seconds_per_photo": ("Time per photo", "s"),
 }
