@@ -24,6 +24,7 @@ from maquette.render.mesh import Mesh
 SPACING_MM = 0.2
 GREATEST_MM = 20.0
 MARGIN_MM = 60.0
+FIRST_BATCH, LARGEST_BATCH = 1000, 500_000
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,38 @@ def points_of_mesh(
 def thin(
     points: Float[np.ndarray, "point 3"], spacing: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "kept 3"]:
-    """A subset in which no point is within `spacing` of another and none could be added, in random order."""
+    """A subset in which no point is within `spacing` of another and none could be added, in random order.
+
+    A point stays where none that stays comes before it and is near. Batches as large as all before them: what
+    these leave of one has few neighbours in it, however dense the points.
+    """
     points = points[rng.permutation(len(points))]
-    tree = KDTree(points)
-    kept = np.ones(len(points), bool)
-    for start in range(0, len(points), 10_000):
-        for at, near in enumerate(tree.query_ball_point(points[start : start + 10_000], spacing), start):
-            if kept[at]:
-                kept[near] = False
-                kept[at] = True
-    return points[kept]
+    kept, start, size = points[:0], 0, FIRST_BATCH
+    while start < len(points):
+        batch = points[start : start + size]
+        start, size = start + size, min(start + size, LARGEST_BATCH)
+        if len(kept):
+            # The bound itself is out of a query's reach.
+            nearest, _ = KDTree(kept).query(batch, distance_upper_bound=np.nextafter(spacing, np.inf))
+            batch = batch[np.isinf(nearest)]
+        kept = np.concatenate([kept, batch[_first_of_neighbours(batch, spacing)]])
+    return kept
+
+
+def _first_of_neighbours(points: Float[np.ndarray, "point 3"], spacing: float) -> Bool[np.ndarray, "point"]:
+    """Which stay: in rounds, those without a near undecided one before them, at which all near them fall."""
+    pairs = KDTree(points).query_pairs(spacing, output_type="ndarray") if len(points) else np.zeros((0, 2), int)
+    before, after = pairs.min(-1), pairs.max(-1)
+    stays = np.ones(len(points), bool)
+    while len(before):
+        waits = np.zeros(len(points), bool)
+        waits[after] = True
+        falls = np.zeros(len(points), bool)
+        falls[after[~waits[before]]] = True
+        stays &= ~falls
+        undecided = waits[before] & ~falls[before] & ~falls[after]
+        before, after = before[undecided], after[undecided]
+    return stays
 
 
 def _distances(a: Float[np.ndarray, "a 3"], b: Float[np.ndarray, "b 3"]) -> Float[np.ndarray, "a"]:
