@@ -75,6 +75,27 @@ def test_truth_round_trips_and_its_mesh_becomes_a_path(rng: np.random.Generator,
     assert to_plain(again.views) == to_plain(truth.views)
 
 
+@pytest.mark.parametrize(
+    ("spoilt", "complaint"),
+    [
+        ({"diameter": 0.0}, "diameter: 0, expected a length above 0"),
+        ({"world_from_obj": np.diag([1.0, 1, -1, 1])}, "world_from_obj: its matrix moves nothing rigidly"),
+        ({"world_from_obj": np.full((4, 4), np.nan)}, "world_from_obj: its matrix moves nothing rigidly"),
+        ({"symmetries_discrete": (np.zeros((4, 4)),)}, "symmetry 0: its matrix"),
+        (
+            {"views": (View("a.jpg", Camera(0, 48, 55.0, 57.0, 31.5, 25.25), np.eye(4)),)},
+            "view 'a.jpg': a camera's",
+        ),
+        ({"views": (View("a.jpg", Camera(64, 48, 5.0, 5.0, np.nan, 2.0), np.eye(4)),)}, r"is not finite \(null\)"),
+        ({"tests": (TruePose("t.jpg", CAMERA, np.zeros((4, 4)), (0.0, 0.0, 1.0, 1.0), 1.0),)}, "test 't.jpg': its"),
+    ],
+)
+def test_a_truth_that_cannot_be_names_the_place(tmp_path: Path, spoilt: dict, complaint: str) -> None:
+    save_truth(tmp_path, Truth(**spoilt))
+    with pytest.raises(InputError, match=rf"truth\.json, .*{complaint}"):
+        load_truth(tmp_path)
+
+
 def test_assets_and_estimates_round_trip(rng: np.random.Generator, tmp_path: Path) -> None:
     asset = Asset(
         rigid(random_rotation(rng), np.ones(3)), False, 1.5, (1.0, 0.5, 0.25), (np.diag([-1.0, -1, 1, 1]),)
@@ -108,6 +129,11 @@ class _Small:
         ({"count": 3, "pair": 7}, "expected a list"),
         ({"count": 3, "colour": 1}, "unknown field 'colour' of _Small"),
         ([1, 2], "expected an object for _Small"),
+        ({"count": True}, "expected int, got True"),
+        ({"count": 10**400}, "a whole number is too large"),
+        ({"count": 3, "ratio": 10**400}, "too large"),
+        ({"count": 3, "ratio": "nan"}, "expected a number, got 'nan'"),
+        ({"count": 3, "name": [[[7]]]}, "expected str, got list"),
     ],
 )
 def test_a_record_that_does_not_fit_names_file_and_field(tmp_path: Path, content: object, complaint: str) -> None:
@@ -116,6 +142,36 @@ def test_a_record_that_does_not_fit_names_file_and_field(tmp_path: Path, content
     with pytest.raises(InputError, match=complaint) as caught:
         read_record(path, _Small)
     assert "small.json" in str(caught.value)
+
+
+def test_json_that_python_gives_up_on_is_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    spoilt = {
+        '{"count": '
+        + "1" * 5000
+        + "}": r"is not a JSON file \(Exceeds the limit .* integer string conversion.*Make it",
+        "[" * 100_000: "nested beyond reason",
+        '{"count": NaN}': "it holds NaN, a number must be finite",
+        "[-Infinity]": "it holds -Infinity",
+    }
+    for content, complaint in spoilt.items():
+        path.write_text(content)
+        with pytest.raises(InputError, match=complaint) as caught:
+            read_json(path)
+        assert str(caught.value).startswith(str(path)) and len(str(caught.value)) < len(str(path)) + 150
+    with pytest.raises(InputError, match=r"cannot be opened \(Is a directory\)"):
+        read_json(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["1e999", "1" + "0" * 400, "true", '"1"', "[1]"])
+def test_matrices_hold_finite_numbers_alone(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "view.json"
+    write_json(path, {"name": "a.jpg", "camera": CAMERA, "cam_from_world": np.eye(4) * 8})
+    path.write_text(path.read_text().replace("8.0", number, 1))
+    with pytest.raises(
+        InputError, match=r"does not hold a View: (expected a number|a number is too large|int too)"
+    ):
+        read_record(path, View)
 
 
 def test_json_cut_short_or_missing_says_so(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save_file
 
+from maquette.data.errors import InputError, shown
 from maquette.data.images import read_mask
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.records import Asset, Capture, MaskRecords, Points, Truth, View
@@ -96,12 +97,36 @@ def plane_unit(capture: Capture) -> Float[np.ndarray, "4"] | None:
 
 
 def load_truth(folder: Path) -> Truth | None:
-    """The truth record of a folder, or None where there is none; `mesh` becomes a path that can be opened."""
+    """The truth record of a folder, or None where there is none; `mesh` becomes a path that can be opened.
+
+    Raises InputError for cameras, poses and lengths that nothing in the world has.
+    """
     path = folder / "truth.json"
     if not path.exists():
         return None
     truth = read_record(path, Truth)
+    if (misfit := _misfit(truth)) is not None:
+        raise InputError(f"{path}, {misfit}; make it again")
     return replace(truth, mesh=str(folder / truth.mesh)) if truth.mesh else truth
+
+
+def _misfit(truth: Truth) -> str | None:
+    """The first place in a truth that cannot be, and why."""
+    if truth.diameter is not None and not truth.diameter > 0:
+        return f"diameter: {truth.diameter:g}, expected a length above 0"
+    seen = [(f"view {shown(v.name)}", v.camera, v.cam_from_world) for v in truth.views]
+    seen += [(f"test {shown(t.photo)}", t.camera, t.cam_from_obj) for t in truth.tests]
+    for place, camera, _ in seen:
+        if not (camera.width > 0 and camera.height > 0 and camera.fx > 0 and camera.fy > 0):
+            return f"{place}: a camera's sides and focal lengths are above 0"
+        if not np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all():
+            return f"{place}: a number of the camera is not finite (null)"
+    frames = [("world_from_obj", truth.world_from_obj)] if truth.world_from_obj is not None else []
+    frames += [(f"symmetry {index}", turn) for index, turn in enumerate(truth.symmetries_discrete)]
+    for place, matrix in frames + [(place, pose) for place, _, pose in seen]:
+        if not (np.isfinite(matrix).all() and np.linalg.det(matrix[:3, :3]) > 0):
+            return f"{place}: its matrix moves nothing rigidly (a null, a mirror image or an axis of no length)"
+    return None
 
 
 def save_truth(folder: Path, truth: Truth) -> None:

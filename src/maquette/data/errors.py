@@ -1,4 +1,4 @@
-"""The one error that speaks to the person at the keyboard, and its kind for files of others' formats."""
+"""The one error that speaks to the person at the keyboard, its kind for files of others' formats, its words."""
 
 from pathlib import Path
 
@@ -19,3 +19,11 @@ class FormatError(InputError):
         self.place = place
         self.problem = problem
         self.cure = cure
+
+
+def shown(value: object) -> str:
+    """A value of a file for a message; short, whatever it is."""
+    if isinstance(value, int) and abs(value) > 2**64:
+        return "a number too large"
+    text = type(value).__name__ if isinstance(value, (dict, list)) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

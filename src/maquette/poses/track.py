@@ -160,7 +160,7 @@ def read_lines(lines: Path) -> Iterator[TrackedFrame]:
         for number, line in enumerate(file, 1):
             try:
                 plain = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{lines}, line {number}: not JSON ({error})") from None
             yield from_plain(TrackedFrame, plain, lines)
 

@@ -19,7 +19,7 @@ from typing import IO
 import numpy as np
 from jaxtyping import Float
 
-from maquette.data.errors import FormatError
+from maquette.data.errors import FormatError, shown
 
 LARGEST_NUMBER = 1e9
 LARGEST_SIDE = 100_000
@@ -129,11 +129,8 @@ class Value:
 
     @property
     def shown(self) -> str:
-        """The value for a message; short, whatever it is."""
-        if isinstance(self.content, int) and abs(self.content) > 2**64:
-            return "a number too large"
-        shown = type(self.content).__name__ if isinstance(self.content, (dict, list)) else repr(self.content)
-        return shown if len(shown) <= 60 else f"{shown[:57]}..."
+        """The value for a message."""
+        return shown(self.content)
 
 
 def _by(shape: tuple[int, ...]) -> str:
