@@ -471,6 +471,17 @@ def test_the_toolkits_scores_are_read_under_our_keys(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match="no scores of the BOP toolkit"):
         read_official(path)
+    for figure, complaint in {
+        "NaN": "expected a number of at most",
+        "1e999": "expected a number of at most",
+        "1" * 5000: "is not JSON",
+        "43.5": "'bop19_average_recall': expected a fraction from 0 to 1, got 43.5",
+        "-0.5": "expected a fraction from 0 to 1",
+        '"half"': "expected a number, got 'half'",
+    }.items():
+        path.write_text(f'{{"bop19_average_recall": {figure}}}')
+        with pytest.raises(FormatError, match=complaint):
+            read_official(path)
 
 
 def test_the_toolkits_precisions_are_read_under_the_keys_of_ours(tmp_path: Path) -> None:

@@ -7,19 +7,20 @@ scores_bop19.json and scores_bop24.json. Source: the toolkit's documentation.
 from pathlib import Path
 
 from maquette.data.errors import InputError
-from maquette.data.jsonio import read_json
+from maquette.data.formats.door import read_json_value
 
+SECONDS = "seconds_per_photo"
 KEYS = {
     "bop19_average_recall": "ar",
     "bop19_average_recall_vsd": "ar_vsd",
     "bop19_average_recall_mssd": "ar_mssd",
     "bop19_average_recall_mspd": "ar_mspd",
-    "bop19_average_time_per_image": "seconds_per_photo",
+    "bop19_average_time_per_image": SECONDS,
     "bop24_mAP": "ap_pose",
     "bop24_mAP_mssd": "ap_mssd",
     "bop24_mAP_mspd": "ap_mspd",
     "bop24_mAP_mssd_mm": "ap_mssd_mm",
-    "bop24_average_time_per_image": "seconds_per_photo",
+    "bop24_average_time_per_image": SECONDS,
 }
 """What the toolkit calls our figures."""
 
@@ -44,13 +45,21 @@ def parse_name(path: Path) -> tuple[str, str, str]:
 
 
 def read_official(path: Path) -> dict[str, float]:
-    """The toolkit's figures under our keys; a time of -1 (unknown) is left out."""
-    content = read_json(path)
-    if not isinstance(content, dict) or not set(KEYS) & set(content):
-        raise InputError(f"{path} holds no scores of the BOP toolkit: expected {', '.join(list(KEYS)[:2])}, ...")
+    """The toolkit's figures under our keys; one of -1 (unknown) is left out.
+
+    Raises FormatError for a file that holds none of them, or one that is no fraction or time.
+    """
+    whole = read_json_value(path, "let the BOP toolkit write it again")
+    if not set(KEYS) & set(whole.record()):
+        raise whole.error(f"holds no scores of the BOP toolkit: expected {', '.join(list(KEYS)[:2])}, ...")
     figures = {}
     for theirs, ours in KEYS.items():
-        value = content.get(theirs)
-        if isinstance(value, (int, float)) and not (ours == "seconds_per_photo" and value < 0):
-            figures[ours] = float(value)
+        value = whole.get(theirs)
+        figure = -1.0 if value is None else value.number()
+        if value is None or figure == -1:
+            continue
+        if figure < 0 or (ours != SECONDS and figure > 1 + 1e-9):
+            expected = "seconds of at least 0" if ours == SECONDS else "a fraction from 0 to 1"
+            raise value.error(f"expected {expected}, got {figure:g}")
+        figures[ours] = figure
     return figures
