@@ -196,6 +196,45 @@ def test_run_lengths_begin_with_the_background(first):
         bop_targets.rle_mask(Value(rle | {"counts": [3, 4]}, Path("d")))
 
 
+def test_packed_run_lengths_are_those_of_pycocotools(rng):
+    coder = pytest.importorskip("pycocotools.mask")
+    masks = [rng.random((5, 7)) > share for share in (0.5, 0.1, 0.9, 1.0, -1.0)]
+    masks += [np.pad(np.ones((40, 3), bool), ((200, 1), (90, 300))), rng.random((90, 80)) > 0.5]
+    for mask in masks:
+        packed = coder.encode(np.asfortranarray(mask.astype(np.uint8)))
+        rle = {"counts": packed["counts"].decode(), "size": packed["size"]}
+        np.testing.assert_array_equal(bop_targets.rle_mask(Value(rle, Path("d"))), mask)
+
+
+@pytest.mark.parametrize(
+    ("counts", "problem"),
+    [
+        ("43", "the runs make 7 pixels, the photo has 2 x 2"),
+        ("4\x1f", "is not of a packed run length"),
+        ("4p", "is not of a packed run length"),
+        ("4P", "the packed run lengths are cut short"),
+        ("4" + "o" * 9000, "is not of a packed run length"),
+        ("2N4", "the runs make 4 pixels"),
+        (" ", "expected a text"),
+        ([2.5, 1.5], "the runs make"),
+        ([4, 10**400], "expected N numbers"),
+    ],
+)
+def test_run_lengths_that_make_no_mask_are_refused(counts, problem):
+    with pytest.raises(FormatError, match=problem):
+        bop_targets.rle_mask(Value({"counts": counts, "size": [2, 2]}, Path("d")))
+
+
+def test_detections_without_an_area_are_left_out_and_said_once(tmp_path, capsys):
+    path, row = tmp_path / "d.json", {"scene_id": 1, "image_id": 2, "category_id": 3, "score": 0.5}
+    path.write_text(json.dumps([row | {"bbox": [1, 2, width, 4]} for width in (0, 3, 0)]))
+    assert [d.box for d in bop_targets.read_detections(path)] == [(1.0, 2.0, 4.0, 6.0)]
+    assert capsys.readouterr().err.count("2 of 3 detections") == 1
+    path.write_text(json.dumps([row | {"bbox": [1, 2, -3, 4]}]))
+    with pytest.raises(FormatError, match="entry 0, 'bbox': is -3 wide and 4 high"):
+        bop_targets.read_detections(path)
+
+
 def test_results_survive_a_round_trip_and_disagreeing_times_are_named(tmp_path, rng):
     poses = [rigid(random_rotation(rng), rng.normal(size=3)) for _ in range(2)]
     results = [bop.BopResult(1, 2, 3, 0.5 + i, pose, 0.25 * i) for i, pose in enumerate(poses)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maquette.data.captures import load_capture, save_capture
-from maquette.data.errors import InputError
+from maquette.data.errors import FormatError, InputError
 from maquette.data.formats.bop import BopResult, read_results, write_results
 from maquette.data.jsonio import write_json
 from maquette.data.records import Capture, Points
@@ -105,23 +105,55 @@ def test_boxes_are_read_in_every_form(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"9.jpg": [1, 2, 3, 4]}, "no box for any of the 1 photos"),
-        ({"1.jpg": [5, 2, 3, 4]}, "is empty"),
-        ({"1.jpg": [5, 2, 3]}, r"expected \{\"PHOTO.jpg\""),
-        ([{"bbox": 3}], "does not fit"),
-        (3, "is not a file of boxes"),
+        ('{"9.jpg": [1, 2, 3, 4]}', "no box for any of the 1 photos .it names '9.jpg'"),
+        ('{"1.jpg": [5, 2, 3, 4]}', "'1.jpg': the box is empty"),
+        ('{"1.jpg": [[1, 2, 3, 4], [5, 2, 3, 4]]}', "'1.jpg', box 1: the box is empty"),
+        ('{"1.jpg": [5, 2, 3]}', r"'1.jpg': expected 4 numbers, got 3\. Expected \{\"PHOTO.jpg\""),
+        ('{"1.jpg": [0, 0, NaN, 9]}', "'1.jpg': a number is not finite"),
+        ('{"1.jpg": [0, 0, 1e999, 9]}', "'1.jpg': a number is not finite"),
+        (f'{{"1.jpg": [0, 0, 1{"0" * 400}, 9]}}', "'1.jpg': expected 4 numbers"),
+        (f'{{"1.jpg": [0, 0, {"1" * 5000}, 9]}}', "is not JSON .numbers or nesting beyond reason"),
+        ("[" * 100_000, "is not JSON"),
+        ('[{"bbox": 3}]', "detection 0, 'bbox': expected 4 numbers"),
+        ('[{"bbox": [0, 0, 5, 5]}]', "detection 0: names no photo; expected one of image_id"),
+        ('[{"image_id": 1, "bbox": [NaN, 0, 5, 5]}]', "detection 0, 'bbox': a number is not finite"),
+        ('[{"image_id": 1, "bbox": [9, 9, -5, 5]}]', "is -5 wide and 5 high. Expected x, y, width, height"),
+        ('[{"image_id": 1, "bbox": [0, 0, 0, 5]}]', "no box for any of the 1 photos .it names nothing"),
+        ('[{"image_id": 1, "bbox": [0, 0, 5, 5], "category_id": 1e999}]', "'category_id': expected a number"),
+        ('{"images": [1], "annotations": []}', "'images', entry 0: expected an object"),
+        ('{"images": null, "annotations": []}', "no box for any"),
+        ('{"annotations": 3}', "'annotations': expected a list"),
+        ("3", "is not a file of boxes"),
     ],
 )
-def test_boxes_that_cannot_be_used_are_refused_with_the_form_expected(tmp_path, content, message):
+def test_boxes_that_cannot_be_used_are_refused_with_place_and_the_form_expected(tmp_path, content, message):
     path = tmp_path / "boxes.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=message):
+    path.write_text(content)
+    with pytest.raises(FormatError, match=message):
         read_boxes(path, ["1.jpg"])
+
+
+def test_a_folder_of_boxes_is_named(tmp_path):
+    with pytest.raises(FormatError, match="is a folder, expected a file"):
+        read_boxes(tmp_path, ["1.jpg"])
+
+
+def test_detections_without_an_area_are_left_out_and_said_once(tmp_path, capsys):
+    path = tmp_path / "detections.json"
+    sizes = [(0, 5), (5, 5), (3, 0)]
+    path.write_text(json.dumps([{"image_id": 1, "bbox": [1, 2, *size], "score": 0.9} for size in sizes]))
+    assert read_boxes(path, ["1.jpg"], most=3)[0] == {"1.jpg": [(1.0, 2.0, 6.0, 7.0)]}
+    assert capsys.readouterr().err.count("2 of 3 detections have a box without an area") == 1
 
 
 def test_boxes_are_clipped_to_the_photo():
     assert clip_box((-10.0, 20.0, 50.0, 400.0), CAMERA) == (0.0, 20.0, 50.0, 150.0)
+    assert clip_box((-np.inf, 20.0, 50.0, np.inf), CAMERA) == (0.0, 20.0, 50.0, 150.0)
     assert clip_box((300.0, 20.0, 350.0, 40.0), CAMERA) is None
+    for corner in range(4):
+        box = [10.0, 20.0, 50.0, 60.0]
+        box[corner] = np.nan
+        assert clip_box((box[0], box[1], box[2], box[3]), CAMERA) is None
 
 
 def test_a_pose_from_another_world_is_the_one_in_ours(tmp_path, rng):

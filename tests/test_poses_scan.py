@@ -194,7 +194,7 @@ def test_of_several_detections_the_best_of_the_category_and_scene_count(tmp_path
     write_json(path, rows)
     boxes, _ = read_boxes(path, ["000007.png"], most=2, category=2, scene=1)
     assert boxes == {"000007.png": [(20.0, 0.0, 25.0, 5.0), (10.0, 0.0, 15.0, 5.0)]}
-    with pytest.raises(InputError, match=r"categories 2, 3, none of 9; say which: --obj-id"):
+    with pytest.raises(InputError, match=r"categories 2, 3, none of 9\. Say which: --obj-id"):
         read_boxes(path, ["000007.png"], category=9, scene=1)
     write_json(path, {"7.png": [[0, 0, 5, 5], [10, 0, 15, 5]]})
     assert read_boxes(path, ["7.png"], most=2)[0] == {"7.png": [(0.0, 0.0, 5.0, 5.0), (10.0, 0.0, 15.0, 5.0)]}

@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool
 
-from maquette.data.errors import InputError
+from maquette.data.errors import InputError, shown
+from maquette.data.formats.bop_targets import LARGEST_PIXEL, Box, box_of, tell_left_out
+from maquette.data.formats.door import Value, read_json_value
 from maquette.data.images import read_mask
-from maquette.data.jsonio import read_json
 from maquette.geometry.camera import Camera
 
-Box = tuple[float, float, float, float]
-
+PHOTO_KEYS = ("image_id", "im_id", "photo", "file_name")
 FORMS = (
     'expected {"PHOTO.jpg": [x0, y0, x1, y1], ...} (or lists of these; or all under "boxes", with a "source"), '
     "or a list of detections such as "
@@ -40,27 +40,27 @@ def read_boxes(
 
     A photo is named by its file name, its stem, or the number its stem is; of several detections in one photo the
     `most` best scored count. Where detections are of several categories or scenes, only those of `category` and
-    `scene` count. Raises InputError for anything else.
+    `scene` count; those without an area are left out. Raises FormatError for anything else.
     """
-    content, source = read_json(path), str(path)
-    if isinstance(content, dict) and isinstance(content.get("boxes"), (dict, list)):
-        content, source = content["boxes"], str(content.get("source", path))
-    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        entries = _coco(path, content)
-    elif isinstance(content, dict):
-        entries = [entry for key, value in content.items() for entry in _corners(path, key, value)]
-    elif isinstance(content, list):
-        entries = [_detection(path, item) for item in content]
+    file = read_json_value(path, FORMS)
+    whole, source = file, str(path)
+    if isinstance(file.content, dict) and isinstance(file.content.get("boxes"), (dict, list)):
+        whole, said = file.key("boxes"), file.get("source")
+        source = source if said is None else said.text()
+    if isinstance(whole.content, dict) and "annotations" in whole.content:
+        entries = _coco(whole)
+    elif isinstance(whole.content, dict):
+        entries = [entry for key, value in whole.items() for entry in _corners(key, value)]
+    elif isinstance(whole.content, list):
+        entries = _detections(whole.each("detection"))
     else:
-        raise InputError(f"{path} is not a file of boxes; {FORMS}")
+        raise whole.error(f"is not a file of boxes but {whole.shown}")
     entries = _of(entries, "scene", scene)
     of_category = _of(entries, "category", category)
     if entries and not of_category:
-        known = ", ".join(sorted({str(entry.category) for entry in entries}))
-        raise InputError(
-            f"{path} has detections of the categories {known}, none of {category}; say which: --obj-id"
-        )
-    return _assign(path, of_category, photos, most), source
+        known = ", ".join(sorted({str(entry.category) for entry in entries})[:20])
+        raise whole.error(f"has detections of the categories {known}, none of {category}", "say which: --obj-id")
+    return _assign(whole, of_category, photos, most), source
 
 
 def boxes_of_masks(folder: Path, sizes: Mapping[str, tuple[int, int]], most: int = 1) -> dict[str, list[Box]]:
@@ -105,7 +105,9 @@ def box_of_mask(mask: Bool[np.ndarray, "height width"]) -> Box:
 
 
 def clip_box(box: Box, camera: Camera, least: float = 4.0) -> Box | None:
-    """The part of a box inside the photo; None where less than `least` pixels of a side remain."""
+    """The part of a box inside the photo; None where less than `least` pixels of a side remain, or one is NaN."""
+    if np.isnan(box).any():
+        return None
     x0, y0 = max(0.0, box[0]), max(0.0, box[1])
     x1, y1 = min(float(camera.width), box[2]), min(float(camera.height), box[3])
     return (x0, y0, x1, y1) if x1 - x0 >= least and y1 - y0 >= least else None
@@ -119,7 +121,7 @@ def _of(entries: list[_Entry], field: Literal["category", "scene"], wanted: int 
     return [entry for entry in entries if getattr(entry, field) in (wanted, None)]
 
 
-def _assign(path: Path, entries: list[_Entry], photos: list[str], most: int) -> dict[str, list[Box]]:
+def _assign(whole: Value, entries: list[_Entry], photos: list[str], most: int) -> dict[str, list[Box]]:
     by_key = {name: name for name in photos}
     by_key |= {Path(name).stem: name for name in photos}
     by_key |= {str(int(stem)): name for name in photos if (stem := Path(name).stem).isdecimal()}
@@ -129,45 +131,58 @@ def _assign(path: Path, entries: list[_Entry], photos: list[str], most: int) -> 
         if name is not None:
             found.setdefault(name, []).append(entry)
     if not found:
-        some = ", ".join(entry.key for entry in entries[:3]) or "nothing"
-        raise InputError(f"{path} has no box for any of the {len(photos)} photos (it names {some}); {FORMS}")
+        some = ", ".join(shown(entry.key) for entry in entries[:3]) or "nothing"
+        raise whole.error(f"no box for any of the {len(photos)} photos (it names {some})")
     return {
         name: [entry.box for entry in sorted(listed, key=lambda e: -e.score)[:most]]
         for name, listed in found.items()
     }
 
 
-def _detection(path: Path, item: object) -> _Entry:
-    try:
-        record = cast(dict, item)
-        key = record.get("image_id", record.get("im_id", record.get("photo", record.get("file_name"))))
-        x, y, width, height = (float(v) for v in record["bbox"])
-        score = float(record.get("score", 1.0))
-        category, scene = (None if (v := record.get(k)) is None else int(v) for k in ("category_id", "scene_id"))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: the detection {str(item)[:120]} does not fit; {FORMS}") from None
-    return _Entry(Path(str(key)).name, (x, y, x + width, y + height), score, category, scene)
+def _detections(listed: list[Value]) -> list[_Entry]:
+    """The entries of detections; those whose box has no area say nothing and are left out."""
+    found = [(item, box) for item in listed if (box := box_of(item.key("bbox"))) is not None]
+    if listed:
+        tell_left_out(listed[0].path, len(listed) - len(found), len(listed))
+    return [_detection(item, box) for item, box in found]
 
 
-def _coco(path: Path, content: dict) -> list[_Entry]:
-    names = {str(image.get("id")): Path(str(image.get("file_name"))).name for image in content.get("images", [])}
-    entries = [_detection(path, item) for item in content["annotations"]]
+def _detection(item: Value, box: Box) -> _Entry:
+    photo = next((value for name in PHOTO_KEYS if (value := item.get(name)) is not None), None)
+    if photo is None:
+        raise item.error(f"names no photo; expected one of {', '.join(PHOTO_KEYS)}")
+    score, category, scene = (item.get(name) for name in ("score", "category_id", "scene_id"))
+    return _Entry(
+        _name(photo),
+        box,
+        1.0 if score is None else score.number(most=1e30),
+        None if category is None else category.whole(-1, 2**31),
+        None if scene is None else scene.whole(-1, 2**31),
+    )
+
+
+def _name(photo: Value) -> str:
+    """A file name or a number as a text."""
+    return Path(photo.text()).name if isinstance(photo.content, str) else str(photo.whole())
+
+
+def _coco(whole: Value) -> list[_Entry]:
+    listed = whole.get("images")
+    names = {}
+    for image in [] if listed is None else listed.each():
+        if (file_name := image.get("file_name")) is not None:
+            names[_name(image.key("id"))] = _name(file_name)
+    entries = _detections(whole.key("annotations").each())
     return [replace(entry, key=names.get(entry.key, entry.key)) for entry in entries]
 
 
-def _corners(path: Path, key: str, value: object) -> list[_Entry]:
+def _corners(key: str, value: Value) -> list[_Entry]:
     """The boxes of a photo, one or a list of them; the first is the best."""
-    nested = isinstance(value, list) and len(value) > 0 and all(isinstance(item, list) for item in value)
-    listed = cast(list, value) if nested else [value]
+    nested = isinstance(value.content, list) and all(isinstance(item, list) for item in value.content)
     entries = []
-    for rank, item in enumerate(listed):
-        try:
-            x0, y0, x1, y1 = (float(v) for v in cast(list, item))
-        except (TypeError, ValueError):
-            raise InputError(f"{path}: the box of {key} is {str(item)[:80]}; {FORMS}") from None
+    for rank, box in enumerate(value.each("box") if nested else [value]):
+        x0, y0, x1, y1 = box.array(4, most=LARGEST_PIXEL).tolist()
         if x1 <= x0 or y1 <= y0:
-            raise InputError(
-                f"{path}: the box of {key} is empty ({x0:g} {y0:g} {x1:g} {y1:g}); x1 > x0 and y1 > y0"
-            )
+            raise box.error(f"the box is empty ({x0:g} {y0:g} {x1:g} {y1:g})", "x1 > x0 and y1 > y0")
         entries.append(_Entry(key, (x0, y0, x1, y1), 1.0 - 1e-6 * rank))
     return entries

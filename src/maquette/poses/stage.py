@@ -228,9 +228,9 @@ def _boxes(
         read = boxes_of_masks(given, {n: (s.lens.width, s.lens.height) for n, s in cameras.items()}, most)
         said_by = f"around the masks of {given}"
     boxes: dict[str, list[Box]] = {}
-    for name, given in sorted(read.items()):
+    for name, listed in sorted(read.items()):
         source = cameras[name]
-        for box in given:
+        for box in listed:
             clipped = clip_box(source.box(box), source.camera)
             if clipped is None:
                 raise InputError(

@@ -13,9 +13,13 @@ from jaxtyping import Bool
 
 from maquette.data.formats.door import LARGEST_SIDE, Value, read_json_value
 from maquette.data.jsonio import write_json
+from maquette.data.progress import say
 
 CURE = "copy it again; expected BOP's list of {...}"
 LEAST_VISIBLE = 0.1
+LARGEST_PIXEL = 1e6
+LARGEST_MASK = 1 << 28
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class BopDetection:
     im_id: int
     obj_id: int
     score: float
-    box: tuple[float, float, float, float]
+    box: Box
     seconds: float = -1.0
     mask: Bool[np.ndarray, "height width"] | None = None
 
@@ -62,22 +66,39 @@ def write_targets(path: Path, targets: list[BopTarget]) -> None:
 
 
 def read_detections(path: Path, masks: bool = False) -> list[BopDetection]:
-    """Detections; their masks only where asked for, as they are large. Raises FormatError for what does not fit."""
-    return [_detection(item, masks) for item in read_json_value(path, CURE).each()]
+    """Detections; their masks only where asked for, as they are large. Raises FormatError for what does not fit.
+
+    Those whose box has no area say nothing and are left out.
+    """
+    items = read_json_value(path, CURE).each()
+    found = [(item, box) for item in items if (box := box_of(item.key("bbox"))) is not None]
+    tell_left_out(path, len(items) - len(found), len(items))
+    return [_detection(item, box, masks) for item, box in found]
 
 
-def _detection(item: Value, masks: bool) -> BopDetection:
-    corner = item.key("bbox")
-    x, y, width, height = corner.array(4, most=1e6).tolist()
-    if width <= 0 or height <= 0:
-        raise corner.error("is empty; expected x, y, width, height", "width and height must be above 0")
+def box_of(corner: Value) -> Box | None:
+    """x0, y0, x1, y1 of COCO's x, y, width, height in pixels; None where it has no area."""
+    x, y, width, height = corner.array(4, most=LARGEST_PIXEL).tolist()
+    if width < 0 or height < 0:
+        raise corner.error(f"is {width:g} wide and {height:g} high", "expected x, y, width, height")
+    box = (x, y, x + width, y + height)
+    return box if box[2] > box[0] and box[3] > box[1] else None
+
+
+def tell_left_out(path: Path, empty: int, count: int) -> None:
+    """Say that detections without an area are left out, where there are some."""
+    if empty:
+        say(f"  {path}: {empty} of {count} detections have a box without an area and are left out")
+
+
+def _detection(item: Value, box: Box, masks: bool) -> BopDetection:
     seconds, segmentation = item.get("time"), item.get("segmentation") if masks else None
     return BopDetection(
         item.key("scene_id").whole(most=2**31),
         item.key("image_id").whole(most=2**31),
         item.key("category_id").whole(most=2**31),
         item.key("score").number(most=1e30),
-        (x, y, x + width, y + height),
+        box,
         -1.0 if seconds is None else seconds.number(),
         None if segmentation is None else rle_mask(segmentation),
     )
@@ -97,17 +118,50 @@ def write_detections(path: Path, detections: list[BopDetection]) -> None:
 
 
 def rle_mask(value: Value) -> Bool[np.ndarray, "height width"]:
-    """A mask of COCO's uncompressed RLE: {"counts": [...], "size": [height, width]}, column by column."""
+    """A mask of COCO's RLE: {"counts": [...], "size": [height, width]}, column by column.
+
+    The counts are a list, or packed into a text as pycocotools writes them.
+    """
     sides = value.key("size").each()
     if len(sides) != 2:
         raise value.key("size").error("expected height and width")
     height, width = (side.whole(1, LARGEST_SIDE) for side in sides)
     counts = value.key("counts")
-    runs = counts.array(-1, most=float(height * width)).astype(np.int64)
-    if height * width > 1 << 28 or runs.min(initial=0) < 0 or runs.sum() != height * width:
+    if height * width > LARGEST_MASK:
+        raise counts.error(
+            f"the photo has {height} x {width} pixels, at most {LARGEST_MASK >> 20} million are read"
+        )
+    listed = counts.at("run lengths", _unpacked(counts)) if isinstance(counts.content, str) else counts
+    lengths = listed.array(-1, most=float(height * width))
+    runs = lengths.astype(np.int64)
+    if (runs != lengths).any() or runs.min(initial=0) < 0 or runs.sum() != height * width:
         raise counts.error(f"the runs make {int(runs.sum())} pixels, the photo has {height} x {width}")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(width, height).T
+
+
+def _unpacked(counts: Value) -> list[int]:
+    """The run lengths of a text of pycocotools.
+
+    Each letter holds five bits (from 48 on, the lowest first) and whether more follow; the last one's highest is
+    the sign. From the fourth number on it is the difference to the one before the last.
+    """
+    runs: list[int] = []
+    number, shift = 0, 0
+    for letter in counts.text():
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise counts.error(f"{letter!r} is not of a packed run length")
+        number |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        number -= (bits >> 4) << shift
+        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+        number, shift = 0, 0
+    if shift:
+        raise counts.error("the packed run lengths are cut short")
+    return runs
 
 
 def rle_of(mask: Bool[np.ndarray, "height width"]) -> dict[str, list[int]]:
