@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.io import loadmat, savemat
 
-from maquette.data.errors import FormatError
+from maquette.data.errors import FormatError, InputError
 from maquette.data.formats import colmap, llff, neus
 from maquette.data.formats.door import read_json_value, read_npy, read_npz
 from maquette.data.formats.given import GivenCapture, read_depth, read_given_mask
 from maquette.data.images import PHOTO_SUFFIXES
-from toy_folders import FOLDERS
+from toy_folders import FOLDERS, RECORDS
 
 NASTY_JSON = [
     "null",
@@ -48,15 +49,15 @@ FUZZ = settings(
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("formats")
-    for name, (make, _) in FOLDERS.items():
+    for name, (make, _) in (FOLDERS | RECORDS).items():
         (root / name).mkdir()
         make(root / name)
     return root
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", FOLDERS | RECORDS)
 def test_the_ground_of_the_fuzz_is_sound(folders, name):
-    FOLDERS[name][1](folders / name)
+    (FOLDERS | RECORDS)[name][1](folders / name)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -70,6 +71,23 @@ def test_a_malformed_file_gives_a_format_error_and_nothing_else(folders, name, d
     try:
         path.write_bytes(spoilt(before, path.suffix, data))
         check_reading(read, folder)
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@given(data=st.data())
+@FUZZ
+def test_a_malformed_record_gives_an_input_error_of_one_line_that_names_it(folders, name, data):
+    folder, read = folders / name, RECORDS[name][1]
+    (path,) = folder.glob("*.json")
+    before = path.read_bytes()
+    try:
+        path.write_bytes(spoilt(before, path.suffix, data))
+        read(folder)
+    except InputError as error:
+        said = str(error)
+        assert said.startswith(str(path)) and len(said) < 1000 and "\n" not in said and "again" in said
     finally:
         path.write_bytes(before)
 
@@ -116,6 +134,7 @@ def spoilt(content: bytes, suffix: str, data) -> bytes:
     ways += {".json": [spoilt_json] * 6, ".npz": [spoilt_npz] * 4, ".npy": [spoilt_npy] * 4}.get(suffix, [])
     ways += [spoilt_text] * 4 if suffix in (".txt", ".csv", ".yml") else []
     ways += [spoilt_doubles] * 4 if suffix == ".bin" else []
+    ways += [spoilt_mat] * 4 if suffix == ".mat" else []
     return data.draw(st.sampled_from(ways))(content, data)
 
 
@@ -184,6 +203,15 @@ def spoilt_npz(content: bytes, data) -> bytes:
     return buffer.getvalue()
 
 
+def spoilt_mat(content: bytes, data) -> bytes:
+    arrays = {name: value for name, value in loadmat(io.BytesIO(content)).items() if not name.startswith("__")}
+    key = data.draw(st.sampled_from(sorted(arrays)))
+    changed = spoilt_array(arrays.pop(key), data)
+    buffer = io.BytesIO()
+    savemat(buffer, arrays | ({} if changed is None else {key: changed}), do_compression=data.draw(st.booleans()))
+    return buffer.getvalue()
+
+
 def spoilt_npy(content: bytes, data) -> bytes:
     changed = spoilt_array(np.load(io.BytesIO(content)), data)
     buffer = io.BytesIO()
@@ -193,7 +221,7 @@ def spoilt_npy(content: bytes, data) -> bytes:
 
 def spoilt_array(array: np.ndarray, data) -> np.ndarray | None:
     """One nasty number, another shape, or another type; None: gone."""
-    flat = array.copy().ravel()
+    flat = array.astype(float if array.dtype.kind in "iu" else array.dtype).ravel()
     flat[data.draw(st.integers(0, flat.size - 1))] = data.draw(st.sampled_from(NASTY_NUMBERS))
     ways = [
         flat.reshape(array.shape),

@@ -38,7 +38,7 @@ from maquette.recipes.held_out import against_own_cameras
 from maquette.recipes.run import RunConfig
 from maquette.render.mesh import Mesh, load_mesh
 from maquette.scores.stage import run as score
-from toy_folders import make_bop, make_nerfpp, make_onepose, make_onepose_processed
+from toy_folders import make_bop, make_dtu, make_nerfpp, make_onepose, make_onepose_processed
 from toy_formats import ring
 from toys import CAMERA, make_toy, views_around, write_estimates
 
@@ -399,16 +399,6 @@ def test_the_papers_preset_types_what_was_not_typed() -> None:
     assert expanded[expanded.index("--masks.method") + 1] == "cosegment"
     assert expanded[expanded.index("--fields.steps") + 1] == "200000"
     assert expand("bench", words[:5]) == words[:5]
-
-
-def make_dtu(root: Path, points: np.ndarray) -> None:
-    """DTU's own truth of scan 5: everything within 100 mm observed, the table below."""
-    (root / "Points" / "stl").mkdir(parents=True)
-    (root / "ObsMask").mkdir()
-    trimesh.PointCloud(points).export(root / "Points" / "stl" / "stl005_total.ply")
-    seen = {"ObsMask": np.ones((21, 21, 21), np.uint8), "BB": [[-100.0] * 3, [100.0] * 3], "Res": 10.0}
-    savemat(root / "ObsMask" / "ObsMask5_10.mat", seen)
-    savemat(root / "ObsMask" / "Plane5.mat", {"P": np.array([[0.0], [0], [1], [50]])})
 
 
 def test_dtus_own_truth_is_read_as_it_is_packed(tmp_path: Path) -> None:

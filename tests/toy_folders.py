@@ -7,7 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import trimesh
+from scipy.io import savemat
 
+from maquette.data.captures import load_truth, save_truth
 from maquette.data.formats import (
     bop,
     bop_models,
@@ -16,6 +19,7 @@ from maquette.data.formats import (
     bop_write,
     camera_json,
     colmap,
+    dtu,
     foundationpose,
     given,
     llff,
@@ -26,9 +30,12 @@ from maquette.data.formats import (
 )
 from maquette.data.formats.geometry import quaternion_of
 from maquette.data.images import write_image
+from maquette.data.records import TruePose, Truth, View
 from maquette.geometry.lens import PARAMETERS, Lens
 from maquette.geometry.transforms import inverse, rigid
+from maquette.poses import boxes
 from maquette.recipes import lmo_split
+from maquette.scores import official
 from toy_formats import LENS, MIDDLE, SIZE, ring, text_of
 
 GL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -226,6 +233,72 @@ def read_bop_lists(folder: Path) -> None:
     bop.read_results(folder / "results.csv")
 
 
+def make_boxes(folder: Path) -> None:
+    """The three forms of --boxes."""
+    detection = {"scene_id": 1, "image_id": 7, "category_id": 2, "bbox": [1, 2, 20.5, 30], "score": 0.5}
+    coco = {"images": [{"id": 1, "file_name": "rgb/0007.jpg"}], "annotations": [detection | {"image_id": 1}]}
+    corners = {"boxes": {"0007.jpg": [1, 2, 21, 32], "8": [[0, 0, 5, 5], [1, 1, 6, 6]]}, "source": "a person"}
+    for name, content in {"corners": corners, "detections": [detection] * 2, "coco": coco}.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def read_box_files(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        read, _ = boxes.read_boxes(path, ["0007.jpg", "0008.jpg"], most=2, category=2, scene=1)
+        for x0, y0, x1, y1 in (box for listed in read.values() for box in listed):
+            assert np.isfinite([x0, y0]).all() and x0 < x1 < 1e7 and y0 < y1 < 1e7
+
+
+def make_official(folder: Path) -> None:
+    old = {"bop19_average_recall": 0.5, "bop19_average_recall_vsd": 0.4, "bop19_average_time_per_image": -1.0}
+    (folder / "scores_bop19.json").write_text(json.dumps(old))
+    (folder / "scores_bop24.json").write_text(json.dumps({"bop24_mAP": 0.6, "bop24_average_time_per_image": 2.5}))
+
+
+def read_official(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        figures = official.read_official(path)
+        seconds = figures.pop("seconds_per_photo", 0.0)
+        assert np.isfinite(seconds) and seconds >= 0 and all(0 <= figure <= 1 for figure in figures.values())
+
+
+def make_dtu(root: Path, points: np.ndarray | None = None) -> None:
+    """DTU's own truth of scan 5: everything within 100 mm observed, the table below."""
+    points = np.random.default_rng(0).uniform(-1, 1, (9, 3)) if points is None else points
+    (root / "Points" / "stl").mkdir(parents=True)
+    (root / "ObsMask").mkdir()
+    trimesh.PointCloud(points).export(root / "Points" / "stl" / "stl005_total.ply")
+    seen = {"ObsMask": np.ones((21, 21, 21), np.uint8), "BB": [[-100.0] * 3, [100.0] * 3], "Res": 10.0}
+    savemat(root / "ObsMask" / "ObsMask5_10.mat", seen, do_compression=True)
+    savemat(root / "ObsMask" / "Plane5.mat", {"P": np.array([[0.0], [0], [1], [50]])})
+
+
+def read_dtu(folder: Path) -> None:
+    files = dtu.find_dtu(folder, "scan5")
+    assert files is not None
+    truth = dtu.read_dtu(files)
+    assert np.isfinite(truth.stl).all() and np.isfinite(truth.plane).all() and truth.voxel > 0
+
+
+def make_truth(folder: Path) -> None:
+    photos = ring(folder / "photos", count=2).photos
+    views = tuple(View(p.name, LENS.pinhole, p.cam_from_world) for p in photos)
+    test = TruePose("t.png", LENS.pinhole, photos[0].cam_from_world, (1.0, 2.0, 30.0, 40.0), 0.75)
+    turn, axis = rigid(np.diag([-1.0, -1.0, 1.0]), np.zeros(3)), ((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
+    save_truth(folder, Truth(True, views, np.eye(4), "mesh.ply", 0.2, (test,), (turn,), (axis,)))
+
+
+def read_truth(folder: Path) -> None:
+    truth = load_truth(folder)
+    if truth is None:
+        return
+    assert truth.diameter is None or truth.diameter > 0
+    for one in (*truth.views, *truth.tests):
+        assert min(one.camera.width, one.camera.height) > 0 and np.isfinite(one.camera.matrix).all()
+    for pose in [*(v.cam_from_world for v in truth.views), *(t.cam_from_obj for t in truth.tests)]:
+        assert np.isfinite(inverse(pose)).all()
+
+
 def make_colmap(folder: Path, form: str = "bin") -> None:
     capture = ring(folder / "images", count=2)
     rng = np.random.default_rng(0)
@@ -265,4 +338,9 @@ FOLDERS: dict[str, tuple[Make, Read]] = {
     "bop lists": (make_bop_lists, read_bop_lists),
     "colmap binary": (make_colmap, readers.read_capture),
     "colmap text": (make_colmap_text, readers.read_capture),
+    "boxes": (make_boxes, read_box_files),
+    "official scores": (make_official, read_official),
+    "truth of dtu": (make_dtu, read_dtu),
 }
+RECORDS: dict[str, tuple[Make, Read]] = {"truth.json": (make_truth, read_truth)}
+"""Our own records that people write too."""

@@ -5,13 +5,14 @@ data set packs them; MATLAB's files up to version 7. Millimetres, in the world o
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from maquette.data.formats.door import BROKEN, Value, read_bytes
+from maquette.data.formats.door import Value, read_bytes
+from maquette.data.formats.matlab import read_mat
 
 ROOTS = (".", "SampleSet/MVS Data", "MVS Data")
 CURE = "copy DTU's SampleSet and Points again"
@@ -54,7 +55,7 @@ def find_dtu(data: Path, scan: str) -> DtuFiles | None:
 
 def read_dtu(files: DtuFiles) -> DtuTruth:
     """The truth. Raises FormatError that names the file and the entry that does not fit."""
-    mask, plane = _read_mat(files.mask), _read_mat(files.plane)
+    mask, plane = read_mat(files.mask, CURE), read_mat(files.plane, CURE)
     corners = mask.key("BB").array(2, 3, most=LARGEST_MM)
     observed = np.asarray(mask.key("ObsMask").content)
     if observed.ndim != 3 or observed.dtype.kind not in "uib":
@@ -70,18 +71,6 @@ def read_dtu(files: DtuFiles) -> DtuTruth:
     )
 
 
-def _read_mat(path: Path) -> Value:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    read_bytes(path, CURE)
-    try:
-        content = loadmat(path)
-    except (*BROKEN, TypeError, MatReadError) as error:
-        raise Value(None, path, cure=CURE).error(f"cannot be read as MATLAB's ({type(error).__name__})") from None
-    return Value({name: value for name, value in content.items() if not name.startswith("__")}, path, cure=CURE)
-
-
 def _read_points(path: Path) -> Float[np.ndarray, "point 3"]:
     import trimesh
 
@@ -91,7 +80,7 @@ def _read_points(path: Path) -> Float[np.ndarray, "point 3"]:
         loaded = trimesh.load(path, process=False)
     except Exception as error:  # what trimesh raises on bytes that may be anything
         raise whole.error(f"cannot be read as a PLY ({type(error).__name__})") from None
-    points = np.asarray(getattr(loaded, "vertices", np.zeros((0, 3))), np.float64)
-    if len(points) == 0 or not np.isfinite(points).all():
-        raise whole.error("holds no points" if len(points) == 0 else "a point is not finite (NaN or infinite)")
-    return points
+    points = np.asarray(getattr(loaded, "vertices", np.zeros((0, 3))))
+    if len(points) == 0:
+        raise whole.error("holds no points")
+    return replace(whole, content=points).array(-1, 3, most=LARGEST_MM)
