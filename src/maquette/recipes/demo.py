@@ -18,6 +18,9 @@ from maquette.scores.stage import ScoresConfig, ScoresResult
 from maquette.scores.stage import run as score
 from maquette.studio.config import StudioConfig
 
+# Test photos of which the report shows what the network thinks.
+EXPLAINED = 2
+
 
 @dataclass(frozen=True)
 class DemoConfig:
@@ -45,7 +48,7 @@ def demo(workspace: Workspace, request: DemoConfig, overwrite: bool = False) -> 
     run_stages(workspace, stages, overwrite=overwrite)
     if request.studio.test_photos:
         test = capture / "test"
-        tests = PosesConfig(photos=test / "photos", camera=test / "camera.json", box_from=capture)
+        tests = PosesConfig(test / "photos", camera=test / "camera.json", box_from=capture, explain=EXPLAINED)
         estimate_poses(workspace, tests, overwrite)
     result = score(workspace, ScoresConfig())
     say(f"demo: {watch.seconds:.0f} s by the clock")
