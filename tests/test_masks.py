@@ -7,6 +7,7 @@ from maquette.geometry.support import supporting_plane
 from maquette.geometry.transforms import apply, look_at
 from maquette.masks.clusters import joint_clusters, photo_clusters
 from maquette.masks.crops import crop_photo, paste_mask
+from maquette.masks.cuts import Cuts
 from maquette.masks.features import appearance
 from maquette.masks.hull import make_voxels, occupancy, silhouette
 from maquette.masks.voting import cluster_odds, vote
@@ -64,7 +65,7 @@ def test_cluster_odds_agree_with_counting() -> None:
 def test_the_ball_is_found_without_labels() -> None:
     crops, masks = ball_crops(10)
     labels = joint_clusters([appearance(c.pixels) for c in crops], [c.valid for c in crops], 10, 0)
-    voted = vote(crops, labels, make_voxels(crops, SPHERE, None, 32), 32, 2, 3)
+    voted = vote(crops, labels, make_voxels(crops, SPHERE, None, 32), 32, 2, Cuts(3))
     assert np.mean([iou(a, b) for a, b in zip(voted.masks, masks, strict=True)]) > 0.95
 
 

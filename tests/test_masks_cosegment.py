@@ -27,6 +27,7 @@ from maquette.masks.cosegment import (
     salient_clusters,
     sharpened,
 )
+from maquette.masks.cuts import Cuts
 from maquette.masks.dense import Dense
 from maquette.masks.features import appearance
 from maquette.masks.stage import MasksConfig, run
@@ -109,16 +110,16 @@ def test_several_partners_are_spread_and_all_are_one_group() -> None:
 def test_grabcut_takes_what_the_outline_missed() -> None:
     crops, masks = ball_crops(1)
     coarse = cv2.dilate(masks[0].astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    assert iou(sharpened(crops[0].pixels, coarse, 5), masks[0]) > 0.95 > 0.85 > iou(coarse, masks[0])
+    assert iou(sharpened(crops[0].pixels, coarse, Cuts(5)), masks[0]) > 0.95 > 0.85 > iou(coarse, masks[0])
 
 
 def test_grabcut_leaves_a_mask_in_which_nothing_is_sure() -> None:
     crops, _ = ball_crops(1)
     thin = np.zeros(crops[0].valid.shape, bool)
-    assert not sharpened(crops[0].pixels, thin, 5).any()
+    assert not sharpened(crops[0].pixels, thin, Cuts(5)).any()
     thin[10:14] = True
-    assert np.array_equal(sharpened(crops[0].pixels, thin, 5), thin)
-    assert sharpened(crops[0].pixels, ~np.zeros_like(thin), 5).all()
+    assert np.array_equal(sharpened(crops[0].pixels, thin, Cuts(5)), thin)
+    assert sharpened(crops[0].pixels, ~np.zeros_like(thin), Cuts(5)).all()
 
 
 def test_without_attention_a_cluster_votes_where_the_middle_has_more_of_it() -> None:

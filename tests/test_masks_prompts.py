@@ -9,6 +9,7 @@ from maquette.data.errors import InputError
 from maquette.geometry.boxes import box_of
 from maquette.masks.carry import Step, camera_distances, follow_box, path, tree
 from maquette.masks.crops import cut_mask
+from maquette.masks.cuts import Cuts
 from maquette.masks.grabcut import GrabCutSegmenter
 from maquette.masks.hull import carved
 from maquette.masks.judge import Carried, judge
@@ -105,7 +106,7 @@ def test_one_marked_photo_is_enough_for_all(how: str) -> None:
         from maquette.masks.features import appearance
 
         labels = joint_clusters([appearance(c.pixels) for c in masks.crops], [c.valid for c in masks.crops], 10, 0)
-        carry_hull(masks, [4], labels, 3, 3)
+        carry_hull(masks, [4], labels, 3, Cuts(3))
     assert np.mean([iou(written[i], truth) for i, truth in enumerate(scene()[1])]) > 0.95
     assert written[4] is marked
     assert not any(verdict.lost for verdict in masks.verdicts((4,)))

@@ -20,6 +20,7 @@ from sklearn.cluster import KMeans
 
 from maquette.data.images import NO_LABEL
 from maquette.masks.crops import Crop
+from maquette.masks.cuts import Cuts, foreground_of, grab
 from maquette.masks.dense import Dense, Extractor, at_cells, at_pixels
 
 MIDDLE = 0.6
@@ -77,7 +78,7 @@ class Cells:
 def cosegment(crops: Sequence[Crop], extract: Extractor, request: CosegmentConfig, seed: int) -> list[Segment]:
     """Mask and labels of every photo. Photo by photo: of descriptors, only those that come again are kept."""
     segments: dict[int, Segment] = {}
-    groups = groups_of(len(crops), request.partners, request.references)
+    groups, cuts = groups_of(len(crops), request.partners, request.references), Cuts(request.cuts, seed)
     for group, cells in zip(groups, _cells_of(groups, crops, extract, request.salient), strict=True):
         pools = [c.dense.descriptors[c.valid] for c in cells]
         centres = elbow_means(pools, request.interval, request.elbow, request.most_clusters, seed)
@@ -87,7 +88,7 @@ def cosegment(crops: Sequence[Crop], extract: Extractor, request: CosegmentConfi
         )
         for member, c, labels in zip(group.members, cells, flat, strict=True):
             if member in group.kept:
-                segments[member] = _segment(crops[member], c, labels, object_like, request.cuts)
+                segments[member] = _segment(crops[member], c, labels, object_like, cuts)
     return [segments[index] for index in range(len(crops))]
 
 
@@ -160,7 +161,7 @@ def salient_clusters(
 
 
 def sharpened(
-    pixels: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"], cuts: int
+    pixels: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"], cuts: Cuts
 ) -> Bool[np.ndarray, "height width"]:
     """GrabCut as published: sure 3 pixels inside and outside of the mask's outline, undecided between.
 
@@ -172,8 +173,8 @@ def sharpened(
     state[cv2.erode((~mask).astype(np.uint8), kernel) > 0] = cv2.GC_BGD
     if not (state == cv2.GC_FGD).any() or not (state == cv2.GC_BGD).any():
         return mask
-    cv2.grabCut(pixels, state, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), cuts, cv2.GC_INIT_WITH_MASK)
-    return np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    grab(pixels, state, cuts)
+    return foreground_of(state)
 
 
 def middle_saliency(axial: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
@@ -211,7 +212,7 @@ def describe(crop: Crop, extract: Extractor, threshold: float) -> Cells:
 
 
 def _segment(
-    crop: Crop, cells: Cells, flat: Int[np.ndarray, "_"], object_like: Bool[np.ndarray, "cluster"], cuts: int
+    crop: Crop, cells: Cells, flat: Int[np.ndarray, "_"], object_like: Bool[np.ndarray, "cluster"], cuts: Cuts
 ) -> Segment:
     labels = np.full(cells.valid.shape, NO_LABEL, np.uint8)
     labels[cells.valid] = flat

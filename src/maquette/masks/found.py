@@ -17,6 +17,7 @@ from maquette.masks.clusters import photo_clusters, voting_clusters
 from maquette.masks.config import MasksConfig
 from maquette.masks.cosegment import cosegment
 from maquette.masks.crops import Crop, box_mask, crop_photo, paste_labels, paste_object
+from maquette.masks.cuts import Cuts
 from maquette.masks.dense import Extractor
 from maquette.masks.extent import Outline, is_cut, next_sphere, outline_of
 from maquette.masks.extractors import load_extractor
@@ -115,7 +116,8 @@ def _voted(
     if request.method == "vote":
         joint = request.with_appearance and request.features != "appearance"
         labels = voting_clusters(crops, extract, request.clusters, joint, request.seed)
-        return vote(crops, labels, voxels, request.voxels, request.rounds, request.grabcut, None, known), None
+        cuts = Cuts(request.grabcut, request.seed)
+        return vote(crops, labels, voxels, request.voxels, request.rounds, cuts, None, known), None
     segments = cosegment(crops, extract, request.cosegmentation, request.seed)
     masks = [segment.mask for segment in segments]
     support, _ = common_hull(voxels, masks, [crop.valid for crop in crops], request.crop, request.voxels)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from maquette.geometry.boxes import Box
+from maquette.masks.cuts import Cuts, foreground_of, grab
 from maquette.masks.prompts import Click, Mark, grown
 from maquette.masks.shapes import overlap
 
@@ -18,6 +19,7 @@ class GrabCutSegmenter:
     rounds: int = 5
     side: int = 320
     """The window, twice as wide as the box, is shrunk to this many pixels."""
+    seed: int = 0
 
     def segment(
         self, pixels: UInt8[np.ndarray, "height width 3"], mark: Mark
@@ -35,11 +37,10 @@ class GrabCutSegmenter:
         mask = np.zeros((height, width), bool)
         if known.sum() < 30 or (~known).sum() < 30:
             return mask, 0.0
-        models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(window, state, (0, 0, 1, 1), *models, self.rounds - 1, cv2.GC_INIT_WITH_MASK)
-        before = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD))
+        models = grab(window, state, Cuts(self.rounds - 1, self.seed))
+        before = foreground_of(state)
         cv2.grabCut(window, state, (0, 0, 1, 1), *models, 1, cv2.GC_EVAL)
-        after = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD))
+        after = foreground_of(state)
         large = cv2.resize(after.astype(np.uint8) * 255, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR) > 127
         mask[y0:y1, x0:x1] = large
         return mask, overlap(before, after)

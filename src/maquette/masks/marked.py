@@ -14,6 +14,7 @@ from maquette.data.workspace import Workspace
 from maquette.kernels.device import device_named
 from maquette.masks.clusters import voting_clusters
 from maquette.masks.config import MasksConfig
+from maquette.masks.cuts import Cuts
 from maquette.masks.extractors import load_extractor
 from maquette.masks.found import open_crops
 from maquette.masks.hull import make_voxels
@@ -32,7 +33,8 @@ def prompted_masks(workspace: Workspace, capture: Capture, request: MasksConfig,
     def labels() -> list[Int[np.ndarray, "size size"]]:
         return voting_clusters(masks.crops, extract, request.clusters, False, request.seed)
 
-    found = from_marks(masks, marks, request.marks, labels, request.rounds + 1, request.grabcut, device)
+    cuts = Cuts(request.grabcut, request.seed)
+    found = from_marks(masks, marks, request.marks, labels, request.rounds + 1, cuts, device)
     return with_unseen(capture, partial, found)
 
 

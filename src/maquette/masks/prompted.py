@@ -18,6 +18,7 @@ from maquette.geometry.boxes import Box, box_of
 from maquette.geometry.sphere import Sphere
 from maquette.masks.carry import Memory, camera_distances, carry_by_box, carry_by_memory, path, tree
 from maquette.masks.crops import Crop, cut_mask, paste_object
+from maquette.masks.cuts import Cuts
 from maquette.masks.hull import Voxels
 from maquette.masks.judge import LEAST_AGREEMENT, Carried, Verdict, box_in_photo, judge
 from maquette.masks.prompts import Mark, PromptConfig, Segmenter, grown, read_marks, segment_marks
@@ -110,23 +111,23 @@ def from_marks(
     config: PromptConfig,
     labels: Callable[[], Sequence[Int[np.ndarray, "size size"]]],
     rounds: int,
-    grabcut: int,
+    cuts: Cuts,
     device: torch.device,
 ) -> list[PhotoMask]:
     """All masks from marks in a few photos, kept, and what is noted of each. SAM 2 runs on `device`.
 
-    `labels` clusters the windows jointly, `rounds` and `grabcut` are those of the voting: for carrying by hull.
+    `labels` clusters the windows jointly, `rounds` are those of the voting: for carrying by hull.
     """
     if config.grid is not None:
         sam2 = make_sam2(config.weights, device)
         for photo in track(range(len(masks.views)), "masks", len(masks.views)):
             masks.keep(photo, sam2.segment_grid(masks.photo(photo), config.grid)[0])
         return records(masks, masks.verdicts(()), {})
-    segmenter = make_segmenter(config.segmenter, config.weights, device)
+    segmenter = make_segmenter(config.segmenter, config.weights, device, cuts.seed)
     segment_marked(masks, marks, segmenter)
     marked = list(marks)
     if config.carrier == "hull":
-        carry_hull(masks, marked, labels(), rounds, grabcut)
+        carry_hull(masks, marked, labels(), rounds, cuts)
     elif config.carrier == "box":
         carry_boxes(masks, marked, segmenter)
     else:
@@ -140,11 +141,12 @@ def repaired(
     config: PromptConfig,
     old: Mapping[str, PhotoMask],
     device: torch.device,
+    seed: int,
 ) -> list[PhotoMask]:
     """The marked photos anew; photos that were lost are looked at again in the hull that all masks now have."""
     for photo in range(len(masks.views)):
         masks.remember(photo, masks.load(photo))
-    segmenter = make_segmenter(config.segmenter, config.weights, device)
+    segmenter = make_segmenter(config.segmenter, config.weights, device, seed)
     segment_marked(masks, marks, segmenter)
     sure = {p for p, view in enumerate(masks.views) if p in marks or not old[view.name].lost}
     noted = records(masks, second_look(masks, sure, segmenter), dict.fromkeys(marks, "repaired"))
@@ -185,11 +187,11 @@ def carry_memory(masks: Masks, marked: Sequence[int], memory: Memory) -> None:
 
 
 def carry_hull(
-    masks: Masks, marked: Sequence[int], labels: Sequence[Int[np.ndarray, "size size"]], rounds: int, grabcut: int
+    masks: Masks, marked: Sequence[int], labels: Sequence[Int[np.ndarray, "size size"]], rounds: int, cuts: Cuts
 ) -> None:
     """Carry by colours and the common hull, all photos at once."""
     known = {photo: masks.carried[photo].mask for photo in marked}
-    voted = vote(masks.crops, labels, masks.voxels, masks.side, rounds, grabcut, known)
+    voted = vote(masks.crops, labels, masks.voxels, masks.side, rounds, cuts, known)
     for photo, (mask, hull) in enumerate(zip(voted.masks, voted.hulls, strict=True)):
         if photo not in known:
             camera = masks.views[photo].camera

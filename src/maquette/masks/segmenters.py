@@ -9,10 +9,10 @@ from maquette.masks.grabcut import GrabCutSegmenter
 from maquette.masks.prompts import GridSegmenter, Segmenter
 
 
-def make_segmenter(name: Literal["sam2", "grabcut"], weights: str, device: torch.device) -> Segmenter:
+def make_segmenter(name: Literal["sam2", "grabcut"], weights: str, device: torch.device, seed: int) -> Segmenter:
     """The segmenter of this name; SAM 2 runs on `device`. Raises InputError where the weights are not to be had."""
     if name == "grabcut":
-        return GrabCutSegmenter()
+        return GrabCutSegmenter(seed=seed)
     return make_sam2(weights, device)
 
 

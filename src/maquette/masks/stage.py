@@ -151,9 +151,8 @@ def _repair(workspace: Workspace, request: MasksConfig, overwrite: bool) -> Mask
     made = read_record(folder / "masks.json", MaskRecords)
     old = {record.photo: record for record in made.photos}
     marks = find_marks(masks, capture, config)
-    records = with_unseen(
-        capture, stage.partial, repaired(masks, marks, config, old, device_named(request.device, "--masks.device"))
-    )
+    device = device_named(request.device, "--masks.device")
+    records = with_unseen(capture, stage.partial, repaired(masks, marks, config, old, device, base.seed))
     write_json(stage.partial / "masks.json", replace(made, photos=tuple(records)))
     write_json(stage.partial / "repairs.json", repairs)
     marked = replace(base, source="prompted", device=request.device)

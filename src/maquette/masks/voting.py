@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maquette.masks.crops import Crop
+from maquette.masks.cuts import Cuts, foreground_of, grab
 from maquette.masks.hull import Voxels, carved, occupancy, silhouette
 from maquette.masks.plain import foreign_regions, without
 from maquette.masks.relief import Relief, sure_parts
@@ -37,7 +38,7 @@ def vote(
     voxels: Voxels,
     side: int,
     rounds: int,
-    grabcut: int,
+    cuts: Cuts,
     marked: Mapping[int, Bool[np.ndarray, "size size"]] | None = None,
     reliefs: Sequence[Relief] | None = None,
 ) -> Vote:
@@ -73,7 +74,7 @@ def vote(
             own = marked.get(p)
             if own is None:
                 said = pixel_odds(odds, label, crop, support[p], reliefs[p])
-                own = cut(crop, said, with_relief(bound[p], reliefs[p]), grabcut, reliefs[p])
+                own = cut(crop, said, with_relief(bound[p], reliefs[p]), cuts, reliefs[p])
                 own = largest_parts(without(own, foreign[p]), 0.1)
             masks.append(own)
         support, voters = common_hull(voxels, masks, valid, size, side)
@@ -157,7 +158,7 @@ def cut(
     crop: Crop,
     log_odds: Float[Tensor, "size size"],
     support: Float[Tensor, "size size"],
-    rounds: int,
+    cuts: Cuts,
     relief: Relief,
 ) -> Bool[np.ndarray, "size size"]:
     """GrabCut started from the votes: what is sure stays, the doubtful band is cut along edges."""
@@ -169,9 +170,8 @@ def cut(
     state[(cv2.dilate((hull > 0.3).astype(np.uint8), kernel) == 0) | (crop.axial > 1.02) | (odds < -3)] = cv2.GC_BGD
     own, other = sure_parts(relief)
     state[own], state[other] = cv2.GC_FGD, cv2.GC_BGD
-    foreground, background = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)), state == cv2.GC_BGD
+    foreground, background = foreground_of(state), state == cv2.GC_BGD
     if foreground.sum() < 30 or background.sum() < 30:
         return odds > 0
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(crop.pixels, state, (0, 0, 1, 1), *models, rounds, cv2.GC_INIT_WITH_MASK)
-    return np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)) & crop.valid
+    grab(crop.pixels, state, cuts)
+    return foreground_of(state) & crop.valid
