@@ -77,6 +77,13 @@ def test_the_box_of_the_cameras_is_a_mark(tmp_path: Path) -> None:
         ((*PROMPTED, "--masks.carry", "memory", "--masks.prompt", "001.png", "2", "2", "14", "14"), "SAM 2's"),
         ((*PROMPTED, "--masks.grid", "1"), "--masks.grid is SAM 2's"),
         (("--masks", "prompted", "--masks.grid", "0"), "give 1 or more"),
+        (("--masks", "prompted", "--masks.grid", "1", "--masks.carry", "box"), "nothing is carried"),
+        ((*PROMPTED, "--masks.sam2-weights", "somewhere"), "--masks.sam2-weights is SAM 2's"),
+        (("--masks.grid", "1"), "--masks.grid is for --masks prompted"),
+        (("--masks", "given", "--masks.segmenter", "grabcut"), "--masks.segmenter is for --masks prompted"),
+        (("--masks", "mix", "--masks.sam2-weights", "x"), "--masks.sam2-weights is for --masks prompted"),
+        (("--masks.carry", "hull"), "--masks.carry is for --masks prompted"),
+        (("--masks.carry", "box", "--masks.prompt", "001.png", "2", "2", "14", "14"), "of the marked photo alone"),
         (("--masks.prompt", "099.png", "2", "2", "14", "14"), "'099.png'"),
     ],
 )

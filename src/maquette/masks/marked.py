@@ -19,12 +19,11 @@ from maquette.masks.extractors import load_extractor
 from maquette.masks.found import open_crops
 from maquette.masks.hull import make_voxels
 from maquette.masks.prompted import Masks, find_marks, from_marks
-from maquette.masks.prompts import PromptConfig, check_marks
+from maquette.masks.prompts import PromptConfig
 
 
 def prompted_masks(workspace: Workspace, capture: Capture, request: MasksConfig, partial: Path) -> list[PhotoMask]:
     """Masks from marks in a few photos, into coarse/."""
-    check_marks(request.marks)
     masks = open_masks(workspace, capture, request, partial)
     marks = {} if request.marks.grid is not None else find_marks(masks, capture, request.marks)
     device = device_named(request.device, "--masks.device")

@@ -48,8 +48,8 @@ class PromptConfig:
     """How masks get to the other photos: by SAM 2's video memory (its default), in the box of the neighbouring
     photo's mask, or by colours and the common hull (GrabCut's default)."""
     grid: Annotated[int | None, tyro.conf.arg(name="masks.grid", prefix_name=False)] = None
-    """Instead of marks: SAM 2 with this many clicks a side in every photo, its surest mask; 1 is the paper's
-    baseline."""
+    """With --masks prompted, instead of marks: SAM 2 with this many clicks a side in every photo, its surest mask;
+    1 is the paper's baseline."""
 
     @property
     def given(self) -> bool:
@@ -102,11 +102,19 @@ class GridSegmenter(Segmenter, Protocol):
 
 
 def check_marks(config: PromptConfig) -> None:
-    """Raises InputError for what only SAM 2 can do."""
+    """Raises InputError for what the chosen segmenter cannot do, and for what a grid has no use for."""
     memory = config.grid is None and config.carrier == "memory"
     if config.segmenter != "sam2" and (memory or config.grid is not None):
         option = "--masks.carry memory" if memory else "--masks.grid"
         raise InputError(f"{option} is SAM 2's; leave it out, or leave out --masks.segmenter {config.segmenter}.")
+    if config.segmenter != "sam2" and config.weights != PromptConfig().weights:
+        raise InputError(
+            f"--masks.sam2-weights is SAM 2's, but --masks.segmenter {config.segmenter} uses none; choose."
+        )
+    if config.grid is not None and config.carry is not None:
+        raise InputError(
+            "--masks.grid asks for every photo by itself, so nothing is carried; leave --masks.carry out."
+        )
     if config.grid is not None and (config.grid < 1 or config.given):
         raise InputError("--masks.grid is for masks without marks: give 1 or more, and no --masks.prompt or click.")
 

@@ -20,6 +20,7 @@ from maquette.masks.extent import fitted, is_cut, outline_of
 from maquette.masks.found import Found, found_masks, label_map
 from maquette.masks.judge import LEAST_AGREEMENT
 from maquette.masks.marked import base_of, open_masks, prompted_masks, with_unseen
+from maquette.masks.options import check_options
 from maquette.masks.prompted import find_marks, repaired
 from maquette.masks.prompts import PromptConfig, read_marks
 from maquette.masks.repairs import Repairs
@@ -38,10 +39,15 @@ def run(workspace: Workspace, request: MasksConfig, overwrite: bool = False) -> 
     """Make the masks of a workspace, or find them made; marks without `prompted` repair single photos.
 
     Raises InputError where no object can be told from its surroundings, where given masks are missing or empty,
-    and where marks are not in a photo or not on the object.
+    where marks are not in a photo or not on the object, and for options that would not be read.
     """
-    if request.source != "prompted" and request.marks.given:
-        return _repair(workspace, request, overwrite)
+    check_options(request)
+    repairs = request.source != "prompted" and request.marks.given
+    return (_repair if repairs else _make)(workspace, request, overwrite)
+
+
+def _make(workspace: Workspace, request: MasksConfig, overwrite: bool) -> MasksResult:
+    """All masks and label maps, or what was made of this request before."""
     watch = Stopwatch()
     capture = load_capture(workspace)
     stage = begin_stage(workspace.masks, request, _inputs(workspace, request), overwrite)
@@ -137,7 +143,7 @@ def _repair(workspace: Workspace, request: MasksConfig, overwrite: bool) -> Mask
     """
     base, config = base_of(workspace, request)
     read_marks(config.prompt, config.click, load_capture(workspace))
-    run(workspace, base, overwrite)
+    _make(workspace, base, overwrite)
     watch = Stopwatch()
     folder, capture = workspace.masks, as_masked(workspace, load_capture(workspace))
     noted = folder / "repairs.json"
