@@ -15,7 +15,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from sklearn.cluster import KMeans
 
 from maquette.data.images import NO_LABEL
@@ -48,10 +48,14 @@ class CosegmentConfig:
 
 @dataclass(frozen=True)
 class Segment:
-    """One photo's mask and the clusters it was voted from; NO_LABEL where the photo is not."""
+    """One photo's mask and the clusters it was voted from; NO_LABEL where the photo is not.
+
+    `attended` says whether the network itself told what is salient; else it was the middle of the sphere.
+    """
 
     mask: Bool[np.ndarray, "size size"]
     labels: UInt8[np.ndarray, "size size"]
+    attended: bool
 
 
 @dataclass(frozen=True)
@@ -75,21 +79,54 @@ class Cells:
     above: float
 
 
+@dataclass(frozen=True)
+class Clustered:
+    """A group's photos and the cluster (of `count`) of each of their valid cells."""
+
+    group: Group
+    cells: list[Cells]
+    flat: list[Int[np.ndarray, "_"]]
+    count: int
+
+    def kept(self) -> Iterator[tuple[int, Cells, Int[np.ndarray, "_"]]]:
+        """The photos whose masks or label maps are taken from this group."""
+        for member, cells, flat in zip(self.group.members, self.cells, self.flat, strict=True):
+            if member in self.group.kept:
+                yield member, cells, flat
+
+
 def cosegment(crops: Sequence[Crop], extract: Extractor, request: CosegmentConfig, seed: int) -> list[Segment]:
     """Mask and labels of every photo. Photo by photo: of descriptors, only those that come again are kept."""
     segments: dict[int, Segment] = {}
-    groups, cuts = groups_of(len(crops), request.partners, request.references), Cuts(request.cuts, seed)
+    cuts = Cuts(request.cuts, seed)
+    for found in _clustered(crops, extract, request, seed):
+        saliency = [c.saliency[c.valid] for c in found.cells]
+        object_like = salient_clusters(found.flat, saliency, [c.above for c in found.cells], found.count)
+        for photo, cells, flat in found.kept():
+            segments[photo] = _segment(crops[photo], cells, flat, object_like, cuts)
+    return [segments[index] for index in range(len(crops))]
+
+
+def group_labels(
+    crops: Sequence[Crop], extract: Extractor, request: CosegmentConfig, seed: int
+) -> list[UInt8[np.ndarray, "size size"]]:
+    """Every photo's labels as co-segmentation makes them, whatever its mask is; NO_LABEL where the photo is not."""
+    labels = {
+        photo: _enlarged_labels(crops[photo], cells, flat)
+        for found in _clustered(crops, extract, request, seed)
+        for photo, cells, flat in found.kept()
+    }
+    return [labels[index] for index in range(len(crops))]
+
+
+def _clustered(
+    crops: Sequence[Crop], extract: Extractor, request: CosegmentConfig, seed: int
+) -> Iterator[Clustered]:
+    groups = groups_of(len(crops), request.partners, request.references)
     for group, cells in zip(groups, _cells_of(groups, crops, extract, request.salient), strict=True):
         pools = [c.dense.descriptors[c.valid] for c in cells]
         centres = elbow_means(pools, request.interval, request.elbow, request.most_clusters, seed)
-        flat = [nearest_centre(pool, centres)[0] for pool in pools]
-        object_like = salient_clusters(
-            flat, [c.saliency[c.valid] for c in cells], [c.above for c in cells], len(centres)
-        )
-        for member, c, labels in zip(group.members, cells, flat, strict=True):
-            if member in group.kept:
-                segments[member] = _segment(crops[member], c, labels, object_like, cuts)
-    return [segments[index] for index in range(len(crops))]
+        yield Clustered(group, cells, [nearest_centre(pool, centres)[0] for pool in pools], len(centres))
 
 
 def groups_of(count: int, partners: Literal["pair", "several", "all"], references: int) -> list[Group]:
@@ -214,13 +251,14 @@ def describe(crop: Crop, extract: Extractor, threshold: float) -> Cells:
 def _segment(
     crop: Crop, cells: Cells, flat: Int[np.ndarray, "_"], object_like: Bool[np.ndarray, "cluster"], cuts: Cuts
 ) -> Segment:
-    labels = np.full(cells.valid.shape, NO_LABEL, np.uint8)
-    labels[cells.valid] = flat
     foreground = np.zeros(cells.valid.shape, bool)
     foreground[cells.valid] = object_like[flat]
+    coarse = at_pixels(foreground, cells.dense, *crop.valid.shape) & crop.valid
+    mask = sharpened(crop.pixels, coarse, cuts) & crop.valid
+    return Segment(mask, _enlarged_labels(crop, cells, flat), cells.dense.saliency is not None)
 
-    def enlarged(grid: Shaped[np.ndarray, "row column"]) -> Shaped[np.ndarray, "size size"]:
-        return at_pixels(grid, cells.dense, *crop.valid.shape)
 
-    mask = sharpened(crop.pixels, enlarged(foreground) & crop.valid, cuts) & crop.valid
-    return Segment(mask, np.where(crop.valid, enlarged(labels), np.uint8(NO_LABEL)))
+def _enlarged_labels(crop: Crop, cells: Cells, flat: Int[np.ndarray, "_"]) -> UInt8[np.ndarray, "size size"]:
+    labels = np.full(cells.valid.shape, NO_LABEL, np.uint8)
+    labels[cells.valid] = flat
+    return np.where(crop.valid, at_pixels(labels, cells.dense, *crop.valid.shape), np.uint8(NO_LABEL))

@@ -7,20 +7,18 @@ from jaxtyping import Bool, UInt8
 
 from maquette.data.captures import load_ignored, plane_unit
 from maquette.data.errors import InputError
-from maquette.data.images import NO_LABEL, read_photo
+from maquette.data.images import read_photo
 from maquette.data.progress import say, track
 from maquette.data.records import Capture, View
 from maquette.data.workspace import Workspace
 from maquette.geometry.sphere import Sphere
-from maquette.kernels.device import device_named
-from maquette.masks.clusters import photo_clusters, voting_clusters
+from maquette.masks.clusters import voting_clusters
 from maquette.masks.config import MasksConfig
 from maquette.masks.cosegment import cosegment
-from maquette.masks.crops import Crop, box_mask, crop_photo, paste_labels, paste_object
+from maquette.masks.crops import Crop, box_mask, crop_photo, paste_object
 from maquette.masks.cuts import Cuts
 from maquette.masks.dense import Extractor
 from maquette.masks.extent import Outline, is_cut, next_sphere, outline_of
-from maquette.masks.extractors import load_extractor
 from maquette.masks.hull import Voxels, make_voxels
 from maquette.masks.judge import LEAST_AGREEMENT
 from maquette.masks.relief import Relief, reliefs
@@ -31,21 +29,36 @@ MOST_SPHERES = 4
 
 
 @dataclass(frozen=True)
-class Found:
-    """By photo name: masks at photo size and their agreement, and label maps where the method makes its own.
+class FoundMask:
+    """A photo's mask in its window, its agreement, and its label map where the method makes its own.
 
-    `sphere` is the object sphere they were found in; `outlines` are those of masks that agree.
+    Whole masks are made of it one at a time: those of all photos would fill the memory.
     """
 
-    masks: dict[str, tuple[Bool[np.ndarray, "height width"], float]]
-    labels: dict[str, UInt8[np.ndarray, "height width"]]
+    view: View
+    crop: Crop
+    mask: Bool[np.ndarray, "size size"]
+    agreement: float
+    labels: UInt8[np.ndarray, "size size"] | None = None
+
+    def whole(self) -> Bool[np.ndarray, "height width"]:
+        """The mask at the photo's size."""
+        return paste_object(self.mask, self.crop, self.view.camera)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Masks by photo name. `sphere` is the object sphere they were found in; `outlines` are those of masks that
+    agree."""
+
+    masks: dict[str, FoundMask]
     sphere: Sphere
     outlines: tuple[Outline, ...] = ()
 
     @property
     def agreement(self) -> float:
         """The photos' mean."""
-        return float(np.mean([agreement for _, agreement in self.masks.values()]))
+        return float(np.mean([found.agreement for found in self.masks.values()]))
 
     def better_than(self, other: "Found") -> bool:
         """Masks that the sphere does not cut are better than cut ones, and else those that agree more."""
@@ -53,15 +66,12 @@ class Found:
         return len(self.outlines) >= 3 and not cut and (other_cut or self.agreement > other.agreement)
 
 
-def found_masks(workspace: Workspace, capture: Capture, request: MasksConfig) -> Found:
+def found_masks(workspace: Workspace, capture: Capture, request: MasksConfig, extract: Extractor) -> Found:
     """Masks found without labels. Where they say that the object sphere cuts the object, is too large or that they
     do not agree, they are found again in the sphere they ask for, and kept if they are better there.
 
     The published co-segmentation knows of no sphere and stays as it is.
     """
-    extract = load_extractor(
-        request.features, request.weights, request.stride, device_named(request.device, "--masks.device")
-    )
     if request.features == "appearance":
         say("masks: by colour, contrast and geometry, no network weights (--masks.features dino uses them)")
     best = latest = _found_within(workspace, capture, request, extract)
@@ -85,17 +95,14 @@ def _found_within(workspace: Workspace, capture: Capture, request: MasksConfig, 
     known = _reliefs(views, crops, capture, request) if request.method == "vote" else None
     voted, labels = _voted(crops, extract, voxels, request, known)
     masks = {}
-    for view, crop, mask, hull in zip(views, crops, voted.masks, voted.hulls, strict=True):
+    for view, crop, mask, hull, own in zip(views, crops, voted.masks, voted.hulls, labels, strict=True):
         agreement = overlap(mask, hull)
         if request.method == "vote":
             mask = largest_parts(near_hull(mask, hull), 0.1)
-        masks[view.name] = (paste_object(mask, crop, view.camera), agreement)
-    maps = {}
-    if labels is not None:
-        maps = {v.name: paste_labels(m, c, v.camera) for v, c, m in zip(views, crops, labels, strict=True)}
-    sure = [view for view in views if masks[view.name][1] >= LEAST_AGREEMENT]
-    outlines = [outline_of(masks[view.name][0], view) for view in sure]
-    return Found(masks, maps, capture.sphere, tuple(outline for outline in outlines if outline is not None))
+        masks[view.name] = FoundMask(view, crop, mask, agreement, own)
+    sure = (found for found in masks.values() if found.agreement >= LEAST_AGREEMENT)
+    outlines = (outline_of(found.whole(), found.view) for found in sure)
+    return Found(masks, capture.sphere, tuple(outline for outline in outlines if outline is not None))
 
 
 def _reliefs(views: list[View], crops: list[Crop], capture: Capture, request: MasksConfig) -> list[Relief] | None:
@@ -111,25 +118,19 @@ def _reliefs(views: list[View], crops: list[Crop], capture: Capture, request: Ma
 
 def _voted(
     crops: list[Crop], extract: Extractor, voxels: Voxels, request: MasksConfig, known: list[Relief] | None
-) -> tuple[Vote, list[UInt8[np.ndarray, "size size"]] | None]:
+) -> tuple[Vote, list[UInt8[np.ndarray, "size size"]] | list[None]]:
     """Masks, their common hull's silhouettes and, where the method makes them, label maps."""
     if request.method == "vote":
-        joint = request.with_appearance and request.features != "appearance"
-        labels = voting_clusters(crops, extract, request.clusters, joint, request.seed)
+        labels = voting_clusters(crops, extract, request.clusters, request.with_appearance, request.seed)
         cuts = Cuts(request.grabcut, request.seed)
-        return vote(crops, labels, voxels, request.voxels, request.rounds, cuts, None, known), None
+        voted = vote(crops, labels, voxels, request.voxels, request.rounds, cuts, None, known)
+        return voted, [None] * len(crops)
     segments = cosegment(crops, extract, request.cosegmentation, request.seed)
+    if not all(segment.attended for segment in segments):
+        say("masks: the middle of the object sphere is taken for what is salient: only DINO's ViT-S/8 tells that")
     masks = [segment.mask for segment in segments]
     support, _ = common_hull(voxels, masks, [crop.valid for crop in crops], request.crop, request.voxels)
     return Vote(masks, [s.numpy() > 0.5 for s in support]), [segment.labels for segment in segments]
-
-
-def label_map(workspace: Workspace, capture: Capture, view: View, request: MasksConfig) -> np.ndarray:
-    crop = open_crop(workspace, capture, view, request)
-    if crop is None:
-        return np.full((view.camera.height, view.camera.width), NO_LABEL, np.uint8)
-    labels = np.where(crop.valid, photo_clusters(crop.pixels, request.photo_clusters, request.seed), NO_LABEL)
-    return paste_labels(labels.astype(np.uint8), crop, view.camera)
 
 
 def open_crops(workspace: Workspace, capture: Capture, request: MasksConfig) -> tuple[list[View], list[Crop]]:

@@ -15,22 +15,23 @@ from maquette.kernels.device import device_named
 from maquette.masks.clusters import voting_clusters
 from maquette.masks.config import MasksConfig
 from maquette.masks.cuts import Cuts
-from maquette.masks.extractors import load_extractor
+from maquette.masks.dense import Extractor
 from maquette.masks.found import open_crops
 from maquette.masks.hull import make_voxels
 from maquette.masks.prompted import Masks, find_marks, from_marks
 from maquette.masks.prompts import PromptConfig
 
 
-def prompted_masks(workspace: Workspace, capture: Capture, request: MasksConfig, partial: Path) -> list[PhotoMask]:
+def prompted_masks(
+    workspace: Workspace, capture: Capture, request: MasksConfig, extract: Extractor, partial: Path
+) -> list[PhotoMask]:
     """Masks from marks in a few photos, into coarse/."""
     masks = open_masks(workspace, capture, request, partial)
     marks = {} if request.marks.grid is not None else find_marks(masks, capture, request.marks)
     device = device_named(request.device, "--masks.device")
-    extract = load_extractor(request.features, request.weights, request.stride, device)
 
     def labels() -> list[Int[np.ndarray, "size size"]]:
-        return voting_clusters(masks.crops, extract, request.clusters, False, request.seed)
+        return voting_clusters(masks.crops, extract, request.clusters, request.with_appearance, request.seed)
 
     cuts = Cuts(request.grabcut, request.seed)
     found = from_marks(masks, marks, request.marks, labels, request.rounds + 1, cuts, device)

@@ -1,8 +1,14 @@
 """Options that a request would not read, refused at the door: what was asked for is what is made."""
 
+from dataclasses import fields
+
 from maquette.data.errors import InputError
 from maquette.masks.config import MasksConfig
+from maquette.masks.cosegment import CosegmentConfig
 from maquette.masks.prompts import PromptConfig, check_marks
+
+FOR_MASKS = ("salient", "cuts")
+"""What co-segmentation reads for its masks alone, not for the label maps."""
 
 
 def check_options(request: MasksConfig) -> None:
@@ -11,6 +17,8 @@ def check_options(request: MasksConfig) -> None:
         check_marks(request.marks)
     else:
         _refuse_prompted(request.marks)
+    _refuse_voting(request)
+    _refuse_groups(request)
 
 
 def _refuse_prompted(marks: PromptConfig) -> None:
@@ -25,3 +33,41 @@ def _refuse_prompted(marks: PromptConfig) -> None:
         raise InputError(
             f"{option} is for --masks prompted, and {what}: add --masks prompted, or leave {option} out."
         )
+
+
+def _refuse_voting(request: MasksConfig) -> None:
+    """What only voting reads; depth has a say where masks are found so, not where they are carried."""
+    if request.with_appearance and not (request.votes and request.features != "appearance"):
+        raise InputError(
+            "--masks.with-appearance joins a network's clusters with colour's where clusters vote: name the "
+            "network by --masks.features and let it vote (--masks.method vote, or for prompted masks --masks.carry "
+            "hull), or leave it out."
+        )
+    usual, swept = MasksConfig(), request.finds and request.votes
+    if (request.relief != usual.relief or request.stereo != usual.stereo) and not swept:
+        raise InputError(
+            "--masks.relief and --masks.stereo are for masks that are found by voting, and these are not: leave "
+            "them out, or use --masks find --masks.method vote."
+        )
+    if request.stereo != usual.stereo and request.relief == "off":
+        raise InputError("--masks.stereo is read by --masks.relief on alone; leave one of them out.")
+
+
+def _refuse_groups(request: MasksConfig) -> None:
+    """What only co-segmentation reads, for masks that are found by it or for label maps."""
+    own, usual = request.cosegmentation, CosegmentConfig()
+    masks = request.finds and request.method == "cosegment"
+    for field in fields(own):
+        if getattr(own, field.name) == getattr(usual, field.name):
+            continue
+        option = f"--masks.{field.name.replace('_', '-')}"
+        if not (masks if field.name in FOR_MASKS else request.labels_in_groups):
+            what = "masks that co-segmentation finds" if field.name in FOR_MASKS else "co-segmentation's clusters"
+            cure = (
+                "add --masks.method cosegment"
+                if request.finds or field.name not in FOR_MASKS
+                else "use --masks find"
+            )
+            raise InputError(f"{option} is for {what}, and here are none: {cure}, or leave {option} out.")
+        if field.name == "references" and own.partners != "several":
+            raise InputError("--masks.references says how many --masks.partners several takes; add that.")

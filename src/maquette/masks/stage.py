@@ -16,9 +16,12 @@ from maquette.data.workspace import Workspace, begin_stage, reopen_stage
 from maquette.geometry.sphere import Sphere
 from maquette.kernels.device import device_named
 from maquette.masks.config import MasksConfig
+from maquette.masks.dense import Extractor
 from maquette.masks.extent import fitted, is_cut, outline_of
-from maquette.masks.found import Found, found_masks, label_map
+from maquette.masks.extractors import load_extractor
+from maquette.masks.found import Found, FoundMask, found_masks
 from maquette.masks.judge import LEAST_AGREEMENT
+from maquette.masks.labels import label_maps
 from maquette.masks.marked import base_of, open_masks, prompted_masks, with_unseen
 from maquette.masks.options import check_options
 from maquette.masks.prompted import find_marks, repaired
@@ -58,16 +61,18 @@ def _make(workspace: Workspace, request: MasksConfig, overwrite: bool) -> MasksR
     _say_dropped(stage.final)
     for folder in ("coarse", "clusters"):
         (stage.partial / folder).mkdir()
-    found = Found({}, {}, capture.sphere)
-    if request.source in ("find", "mix"):
-        found = found_masks(workspace, capture, request)
+    device = device_named(request.device, "--masks.device")
+    extract = load_extractor(request.features, request.weights, request.stride, device)
+    found = Found({}, capture.sphere)
+    if request.finds:
+        found = found_masks(workspace, capture, request, extract)
     if request.source == "prompted":
-        records = prompted_masks(workspace, capture, request, stage.partial)
+        records = prompted_masks(workspace, capture, request, extract, stage.partial)
     else:
         records = _masks_by_photo(workspace, capture, found, request.source, stage.partial)
     _refuse_empty(records)
     sphere = _told_sphere(capture, found.sphere, records, request.source == "find", stage.partial)
-    _write_labels(workspace, replace(capture, sphere=sphere), found, request, stage.partial)
+    _write_labels(workspace, replace(capture, sphere=sphere), found, request, extract, stage.partial)
     told = None if sphere == capture.sphere else sphere
     write_json(stage.partial / "masks.json", MaskRecords(tuple(records), told))
     stage.commit(watch.seconds, _device(request, request.marks), request.seed)
@@ -89,7 +94,7 @@ def _inputs(workspace: Workspace, request: MasksConfig) -> dict[str, Path]:
 
 def _device(request: MasksConfig, marks: PromptConfig) -> str:
     """Where the masks were made: a network's device, or the CPU where none was used."""
-    described = request.source != "given" and request.features != "appearance"
+    described = request.features != "appearance"
     segmented = request.source == "prompted" and marks.segmenter == "sam2"
     return device_named(request.device, "--masks.device").type if described or segmented else "cpu"
 
@@ -107,13 +112,11 @@ def _masks_by_photo(
 
 
 def _write_labels(
-    workspace: Workspace, capture: Capture, found: Found, request: MasksConfig, partial: Path
+    workspace: Workspace, capture: Capture, found: Found, request: MasksConfig, extract: Extractor, partial: Path
 ) -> None:
-    """Label maps into clusters/: the method's own, else clusters of each photo for itself."""
-    for view in track(capture.learnt, "clusters", len(capture.learnt)):
-        labels = found.labels.get(view.name)
-        if labels is None:
-            labels = label_map(workspace, capture, view, request)
+    """Label maps into clusters/."""
+    maps = label_maps(workspace, capture, request, extract, found)
+    for view, labels in track(maps, "clusters", len(capture.learnt)):
         write_image(partial / "clusters" / f"{Path(view.name).stem}.png", labels)
 
 
@@ -171,7 +174,7 @@ def _repair(workspace: Workspace, request: MasksConfig, overwrite: bool) -> Mask
 def _choose(
     workspace: Workspace,
     view: View,
-    found: dict[str, tuple[Bool[np.ndarray, "height width"], float]],
+    found: dict[str, FoundMask],
     source: str,
 ) -> tuple[Bool[np.ndarray, "height width"], PhotoMask]:
     empty: Bool[np.ndarray, "height width"] = np.zeros((view.camera.height, view.camera.width), bool)
@@ -185,8 +188,8 @@ def _choose(
             f"no mask was given for {view.name}: expected {given}. Use --masks mix to find the missing ones."
         )
     else:
-        mask, agreement = found.get(view.name, (empty, 0.0))
-        kind = "found"
+        own, kind = found.get(view.name), "found"
+        mask, agreement = (own.whole(), own.agreement) if own else (empty, 0.0)
     return mask, PhotoMask(view.name, kind, round(agreement, 4), round(float(mask.mean()), 5))
 
 
