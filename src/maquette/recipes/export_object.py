@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
+from maquette.asset.bop_model import write_bop_model
 from maquette.data.errors import InputError
 from maquette.data.formats import foundationpose, onepose, rgbd
-from maquette.data.formats.bop_models import BopModel, ContinuousSymmetry, write_models
 from maquette.data.formats.bop_scene import BopInstance, BopView
 from maquette.data.formats.bop_targets import LEAST_VISIBLE, BopTarget, write_targets
 from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
@@ -22,6 +22,7 @@ from maquette.data.jsonio import read_record
 from maquette.data.progress import say, track
 from maquette.data.records import Asset, Capture, View
 from maquette.data.workspace import Workspace
+from maquette.geometry.symmetry import Symmetries
 from maquette.geometry.transforms import Matrix4, inverse, rigid, similarity, without_scale
 from maquette.recipes.export_parts import ExportConfig, copy_photo, lens_of_view, mask_of
 from maquette.render.mesh import Mesh, MeshRenderer, load_mesh
@@ -44,6 +45,17 @@ class _Object:
         """Rigid, metres."""
         return without_scale(view.cam_from_world @ inverse(self.obj_from_world))
 
+    @property
+    def symmetries(self) -> Symmetries:
+        """In metres."""
+        scale = self.metres_per_unit
+        return Symmetries(
+            tuple(rigid(turn[:3, :3], turn[:3, 3] * scale) for turn in self.asset.symmetries_discrete),
+            tuple(
+                (axis, (x * scale, y * scale, z * scale)) for axis, (x, y, z) in self.asset.symmetries_continuous
+            ),
+        )
+
     def references(self, views: Sequence[View]) -> list[ReferenceView]:
         """The photos by number, as writers take them."""
         return [
@@ -59,22 +71,9 @@ def write_bop(workspace: Workspace, capture: Capture, request: ExportConfig, to:
     0, which is unknown, elsewhere. Photos that show less than a tenth of the object are no targets. Millimetres.
     """
     thing, object_id = _object(workspace, request.diameter), request.object_id
-    vertices = thing.mesh.vertices.double().numpy()
-    low, high = vertices.min(0), vertices.max(0)
-    size = high - low
-    model = BopModel(
-        object_id,
-        thing.asset.diameter * thing.metres_per_unit,
-        (float(low[0]), float(low[1]), float(low[2])),
-        (float(size[0]), float(size[1]), float(size[2])),
-        tuple(_metres(s, thing.metres_per_unit) for s in thing.asset.symmetries_discrete),
-        tuple(_axis(*s, thing.metres_per_unit) for s in thing.asset.symmetries_continuous),
-    )
+    diameter = thing.asset.diameter * thing.metres_per_unit
     for name in ("models", "models_eval"):
-        (to / name).mkdir()
-        write_models(to / name, [model])
-        mesh = _trimesh(workspace, "mesh.ply", thing.metres_per_unit * MM_PER_M)
-        mesh.export(to / name / f"obj_{object_id:06d}.ply", vertex_normal=True)
+        write_bop_model(to / name, object_id, thing.mesh, diameter, thing.symmetries)
     unit = _depth_unit(thing, capture.views)
     write_camera(to / "camera.json", lens_of_view(capture.views[0]), unit * MM_PER_M)
     train, test = to / "train" / f"{object_id:06d}", to / "test" / SCENE
@@ -221,13 +220,3 @@ def _trimesh(workspace: Workspace, name: str, scale: float) -> trimesh.Trimesh:
     assert isinstance(loaded, trimesh.Trimesh)
     loaded.apply_scale(scale)
     return loaded
-
-
-def _metres(obj_from_obj: Matrix4, scale: float) -> Matrix4:
-    shift: Float[np.ndarray, "3"] = obj_from_obj[:3, 3] * scale
-    return rigid(obj_from_obj[:3, :3], shift)
-
-
-def _axis(axis: tuple[float, float, float], point: tuple[float, float, float], scale: float) -> ContinuousSymmetry:
-    x, y, z = point
-    return ContinuousSymmetry(axis, (x * scale, y * scale, z * scale))
