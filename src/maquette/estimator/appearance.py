@@ -6,11 +6,15 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from maquette.data.images import as_bytes
+
 
 @dataclass(frozen=True)
 class Appearance:
     """Ranges of light and camera; wide enough that a real photo is one of them."""
 
+    relit: float = 1.0
+    """Share of the views in which the object is lit anew; in the others its colours are as the model has them."""
     ambient: tuple[float, float] = (0.35, 0.9)
     diffuse: tuple[float, float] = (0.0, 0.9)
     specular: tuple[float, float] = (0.0, 0.35)
@@ -23,8 +27,12 @@ class Appearance:
     """Stops, one standard deviation."""
     white_balance: float = 0.07
     """Gain per channel, one standard deviation of its logarithm."""
+    curve: float = 1.0
+    """How far gamma (0.8 to 1.25), contrast (0.75 to 1.25) and black level may go; 0: none of them changes."""
+    saturation: float = 0.3
+    """Share of the views whose colours are stronger or paler."""
     blur: float = 1.0
-    """Largest standard deviation, as a share of the crop's side in percent."""
+    """Largest standard deviation, as a share of the crop's side in percent; 0: neither shake nor coarser pixels."""
     noise: float = 0.04
     """Largest standard deviation, of white."""
     jpeg: float = 0.3
@@ -42,6 +50,8 @@ def shade(
 
     The lamp stands above the object's horizon (obj z up). Light adds up in linear light, taken as sRGB squared.
     """
+    if look.relit < 1 and rng.random() >= look.relit:
+        return as_bytes(colour)
     lamp = rng.normal(size=3)
     lamp[2] = abs(lamp[2]) if rng.random() < 0.9 else lamp[2]
     lamp = lamp / np.linalg.norm(lamp)
@@ -55,7 +65,7 @@ def shade(
         half = (half / np.linalg.norm(half)).astype(np.float32)
         shine = np.maximum(normal_obj @ half, 0) ** np.float32(rng.uniform(8, 60))
         linear += (np.float32(rng.uniform(*look.specular)) * shine)[..., None]
-    return (np.sqrt(np.clip(linear, 0, 1)) * 255).astype(np.uint8)
+    return as_bytes(np.sqrt(np.maximum(linear, 0)))
 
 
 def photograph(
@@ -64,7 +74,7 @@ def photograph(
     """The scene as a camera would record it: blur, exposure, white balance, contrast, noise, compression."""
     image = _blurred(image, look, rng)
     image = cv2.LUT(image, _response(look, rng))
-    if rng.random() < 0.3:
+    if rng.random() < look.saturation:
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         share = float(rng.uniform(-0.3, 0.6))
         image = cv2.addWeighted(image, 1 - share, grey, share, 0)
@@ -97,14 +107,16 @@ def _response(look: Appearance, rng: np.random.Generator) -> UInt8[np.ndarray, "
     """A camera's curve per channel: exposure and white balance in linear light, then contrast about the middle."""
     gain = 2.0 ** rng.normal(0, look.exposure) * np.exp(rng.normal(0, look.white_balance, 3))
     level = np.linspace(0, 1, 256)[:, None] * np.sqrt(gain)
-    level = np.clip(level, 0, None) ** rng.uniform(0.8, 1.25)
-    level = 0.5 + (level - 0.5) * rng.uniform(0.75, 1.25) + rng.uniform(-0.06, 0.06)
-    return (np.clip(level, 0, 1) * 255).astype(np.uint8)[:, None]
+    level = np.clip(level, 0, None) ** rng.uniform(0.8, 1.25) ** look.curve
+    contrast, black = 1 + look.curve * rng.uniform(-0.25, 0.25), look.curve * rng.uniform(-0.06, 0.06)
+    return as_bytes(0.5 + (level - 0.5) * contrast + black)[:, None]
 
 
 def _blurred(
     image: UInt8[np.ndarray, "size size 3"], look: Appearance, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "size size 3"]:
+    if look.blur == 0:
+        return image
     kind = rng.random()
     if kind < 0.15:
         length = max(1, int(len(image) * rng.uniform(0.015, 0.045)))
