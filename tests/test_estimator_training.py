@@ -166,10 +166,12 @@ def test_a_mesh_in_millimetres_is_recognised(tmp_path: Path, mesh_file: Path) ->
     large.apply_scale(1000)  # type: ignore[union-attr]
     path = tmp_path / "large.ply"
     large.export(path)  # type: ignore[union-attr]
-    with pytest.raises(InputError, match=r"is 100 m long.*it looks like millimetres: add --mesh-unit mm"):
+    with pytest.raises(
+        InputError, match=r"is 100 m long.*it looks like millimetres: add the estimator.s --mesh-unit mm"
+    ):
         read_mesh(path, "m")
     assert read_mesh(path, "mm").diameter == pytest.approx(np.linalg.norm([0.1, 0.06, 0.04]), rel=1e-5)
-    with pytest.raises(InputError, match="leave --mesh-unit mm away"):
+    with pytest.raises(InputError, match=r"leave the estimator.s --mesh-unit mm away"):
         read_mesh(mesh_file, "mm")
 
 

@@ -9,6 +9,7 @@ from maquette.data.jsonio import read_json, read_record
 from maquette.data.progress import say
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
+from maquette.estimator.meshes import check_in_place
 from maquette.estimator.model import Estimator, load_estimator, weights_file
 from maquette.geometry.transforms import Matrix4
 from maquette.matching.distribution import Surface
@@ -127,6 +128,7 @@ def _on_mesh(estimator: Estimator, path: Path) -> Estimator:
             f"--mesh {path} reaches {far:.3g} times as far from the object's centre as the mesh that the network "
             "learnt: bring it to that one's frame and unit first"
         )
+    check_in_place(mesh, estimator.mesh, f"--mesh {path}")
     return estimator.on(mesh)
 
 
