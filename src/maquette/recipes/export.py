@@ -20,7 +20,8 @@ from maquette.data.images import read_photo, write_image
 from maquette.data.progress import say
 from maquette.data.records import Capture, View
 from maquette.data.workspace import Workspace, swap_in
-from maquette.estimator.model import load_estimator
+from maquette.estimator.model import Estimator, load_estimator
+from maquette.estimator.objects import with_network
 from maquette.estimator.onnx_export import export_onnx
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
@@ -48,11 +49,22 @@ def export(workspace: Workspace, to: Path, request: ExportConfig, overwrite: boo
 def _prepare(workspace: Workspace, request: ExportConfig) -> tuple[Callable[[Path], None], str]:
     """What writes the folder, and what it holds."""
     if request.format == "onnx":
-        estimator = load_estimator(workspace)
+        estimator = _network(workspace, request.estimator)
         return lambda to: export_onnx(estimator, to), "the query network"
     capture = as_masked(workspace, load_capture(workspace))
     writer = WRITERS[request.format]
     return lambda to: writer(workspace, capture, request, to), f"{len(capture.learnt)} photos"
+
+
+def _network(workspace: Workspace, shared: Path | None) -> Estimator:
+    known = (workspace.estimator / name for name in ("estimator.json", "objects.json"))
+    if shared is None and not any(file.exists() for file in known):
+        raise InputError(
+            f"{workspace.estimator / 'estimator.json'} is missing: this needs the stage `estimator` first "
+            f"(`maquette estimator {workspace.root}`), or --estimator WORKSPACE where a network of several objects "
+            "knows this one"
+        )
+    return load_estimator(with_network(workspace, shared))
 
 
 def _copied(workspace: Workspace, views: tuple[View, ...], metric: bool, images: Path, masks: Path) -> GivenCapture:

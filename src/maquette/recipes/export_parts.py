@@ -29,6 +29,8 @@ class ExportConfig:
     """The object's diameter in metres, for formats in metres or millimetres where the scale is unknown."""
     object_id: int = 1
     """The object's id (BOP, FoundationPose)."""
+    estimator: Path | None = None
+    """The workspace of a network that knows several objects, this one among them (onnx)."""
 
 
 def mask_of(workspace: Workspace, view: View) -> Bool[np.ndarray, "height width"] | None:
