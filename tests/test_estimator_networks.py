@@ -12,15 +12,17 @@ from safetensors.torch import save_file
 
 from maquette.app.presets import expand
 from maquette.data.errors import InputError
-from maquette.estimator import pretrained
+from maquette.estimator import pretrained, stage
 from maquette.estimator.config import EstimatorConfig
 from maquette.estimator.keys import KeyNet, Siren
 from maquette.estimator.losses import info_nce, plain_info_nce
-from maquette.estimator.model import EstimatorRecord, own_weights, save_networks
+from maquette.estimator.model import EstimatorRecord, load_estimator, own_weights, save_estimator, save_networks
 from maquette.estimator.networks import MEAN, SPREAD, CorrespondenceNet, NetworkShape, new_networks
 from maquette.estimator.presets import preset
 from maquette.estimator.pretrained import find_resnet, load_encoder, read_resnet, start_networks
 from maquette.estimator.training import rate_at
+from maquette.kernels.device import has_bfloat16
+from maquette.render.mesh import Mesh
 
 RECORD = EstimatorRecord(
     NetworkShape(16, key_width=8, key_levels=2), 64, 1.3, True, 0.2, (0.0, 0.0, 0.0), 0.1, False
@@ -152,7 +154,8 @@ def test_without_a_network_imagenet_says_what_to_do_and_auto_starts_at_random(
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", nothing)
     network = CorrespondenceNet(64)
     with pytest.raises(
-        InputError, match=r"resnet18.*cannot be fetched \(no network here\).*name the file with --start"
+        InputError,
+        match=r"resnet18.*cannot be fetched \(no network here\).*name the file with the estimator.s --start",
     ):
         start_networks(network, [], [], "imagenet")
     assert start_networks(network, [], [], "auto") == "random"
@@ -184,6 +187,38 @@ def test_an_object_goes_on_where_it_was_and_a_new_one_gets_all_but_its_meaning(t
     assert torch.equal(more_keys[1](torch.ones(1, 3)), before)
     with pytest.raises(InputError, match="another shape than this one"):
         start_networks(CorrespondenceNet(32), [], [], str(tmp_path))
+
+
+def test_a_network_learnt_in_bfloat16_is_used_so_only_where_there_are_instructions_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network, (keys,) = new_networks(RECORD.shape, 1)
+    vertices = torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]])
+    mesh = Mesh(vertices, torch.tensor([[0, 1, 2]]).int())
+    crops = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    said = {}
+    for bfloat16 in (False, True):
+        save_estimator(tmp_path, dataclasses.replace(RECORD, shared=None, bfloat16=bfloat16), network, keys, mesh)
+        estimator = load_estimator(tmp_path)
+        for known in ({}, {"avx512_bf16": False, "architecture": "x86_64"}, {"amx_bf16": True}, {"bf16": True}):
+            monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
+            has = any(value is True for value in known.values())
+            assert has_bfloat16(torch.device("cpu")) == has
+            said.setdefault(bfloat16 and has, []).append(estimator.encode(crops).query)
+    plain, coarse = said[False], said[True]
+    assert all(torch.equal(one, plain[0]) for one in plain) and len(plain) == 6
+    assert all(not torch.equal(one, plain[0]) for one in coarse) and len(coarse) == 2
+    assert (coarse[0] - plain[0]).abs().max() < 0.1 * plain[0].abs().max()
+
+
+def test_a_number_of_steps_chooses_its_precision_without_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for has in (False, True):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+        assert stage._bfloat16(EstimatorConfig(steps=5), cpu) == has
+        assert stage._bfloat16(EstimatorConfig(steps=5, precision="float32"), cpu) is False
+        assert stage._bfloat16(EstimatorConfig(precision="bfloat16"), cpu) is True
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu", "paper"])

@@ -17,6 +17,7 @@ from maquette.data.workspace import Workspace
 from maquette.estimator.keys import KeyNet, Siren
 from maquette.estimator.networks import OUTPUTS, CorrespondenceNet, NetworkShape, Queries, new_keys
 from maquette.geometry.symmetry import Symmetries
+from maquette.kernels.device import has_bfloat16
 from maquette.render.mesh import Mesh
 
 
@@ -40,7 +41,8 @@ class EstimatorRecord:
 class Estimator:
     """Networks and surface. `points`, `normals` (unit, outwards) and `mesh` are in obj; `keys[i]` is point i's.
 
-    `crop_scale` is a crop's side over the longer side of its box.
+    `crop_scale` is a crop's side over the longer side of its box. `bfloat16`: it was trained so, and is used so
+    where the device has instructions for it.
     """
 
     network: CorrespondenceNet
@@ -63,7 +65,7 @@ class Estimator:
         """What the network says of crops (sRGB, 0..1)."""
         device = self.keys.device
         crops = crops.to(device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16 and has_bfloat16(device)):
             return self.network(crops)
 
     @torch.inference_mode()

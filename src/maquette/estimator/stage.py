@@ -41,7 +41,7 @@ from maquette.estimator.training import (
     stop_at_nan,
 )
 from maquette.estimator.validation import Validation, contact_sheet, validate
-from maquette.kernels.device import device_named
+from maquette.kernels.device import device_named, has_bfloat16
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,13 @@ def _train(lesson: Lesson, request: EstimatorConfig, folder: Path) -> TrainingRe
 
 
 def _bfloat16(request: EstimatorConfig, device: torch.device) -> bool:
+    """As asked for, else as measured; a number of steps, whose result is to repeat, knows no clock."""
     if request.precision != "auto":
         return request.precision == "bfloat16"
+    if request.steps is not None:
+        return has_bfloat16(device)
     shape = request.shape
-    return device.type == "cuda" or bfloat16_is_faster(shape.width, shape.decoder, request.crop, request.batch)
+    return bfloat16_is_faster(shape.width, shape.decoder, request.crop, request.batch, device)
 
 
 def _surface(lesson: Lesson, idx: int, seed: int, device: torch.device) -> Surface:
