@@ -21,6 +21,8 @@ from maquette.estimator.held_out import HeldOut, Standing
 from maquette.estimator.lesson import prepare
 from maquette.estimator.model import load_estimator
 from maquette.estimator.objects import read_subjects, with_network
+from maquette.recipes.export import export
+from maquette.recipes.export_parts import ExportConfig
 from toy_estimator import TINY
 
 SHARED = dataclasses.replace(TINY, start="random", steps=4, batch=4, check_steps=2)
@@ -69,11 +71,27 @@ def test_a_shared_network_is_named_by_its_own_workspace(shelf: Path) -> None:
     assert again.seconds == 0.0
 
 
+def test_one_object_of_a_shared_network_is_exported(shelf: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
+    both = Workspace(shelf / "both")
+    for workspace, message in (
+        (Workspace(shelf / "box"), r"needs the stage `estimator` first .*or --estimator WORKSPACE where a network"),
+        (both, r"knows several objects \(mug, box\).*--estimator"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export(workspace, tmp_path / "onnx", ExportConfig("onnx"))
+    export(Workspace(shelf / "box"), tmp_path / "onnx", ExportConfig("onnx", estimator=shelf / "both"))
+    expected = load_estimator(with_network(Workspace(shelf / "box"), shelf / "both"))
+    with np.load(tmp_path / "onnx" / "keys.npz", allow_pickle=False) as keys:
+        np.testing.assert_array_equal(keys["keys"], expected.keys.numpy())
+        assert float(keys["diameter"]) == pytest.approx(expected.diameter)
+
+
 def test_objects_that_cannot_share_are_refused(shelf: Path, tmp_path: Path) -> None:
     folders = (shelf / "mug", shelf / "box")
     with pytest.raises(InputError, match="--batch 5 cannot be shared out evenly among 2 objects; --batch 6 can"):
         check(dataclasses.replace(SHARED, batch=5, objects=folders))
-    with pytest.raises(InputError, match="two of --objects are called 'mug'"):
+    with pytest.raises(InputError, match=r"two of the estimator.s --objects are called 'mug'"):
         read_subjects(Workspace(tmp_path), (shelf / "mug", shelf / "mug"), None, "m", SHARED.views, SHARED.sources)
     with pytest.raises(InputError, match="--mesh is for one object"):
         read_subjects(

@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 from jaxtyping import Float
 from torch import Tensor
 
+from maquette.asset.bop_model import vertex_colours
 from maquette.data.errors import InputError
+from maquette.data.formats.bop_models import read_models
 from maquette.data.formats.bop_scene import read_scene
 from maquette.data.images import read_mask, read_photo
+from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
 from maquette.estimator.appearance import Appearance
 from maquette.estimator.batches import Scene
@@ -28,6 +32,7 @@ from maquette.estimator.sources import (
     open_scene,
     open_sources,
     with_camera,
+    write_bop,
 )
 from maquette.estimator.viewpoints import ViewRange
 from maquette.estimator.written import write_views
@@ -170,6 +175,45 @@ def test_written_views_read_back_as_bop_images_with_the_same_truth(
     assert photo.shape == (64, 64, 3) and shot.name.startswith("000001/")
     model = load_mesh(tmp_path / "models" / "obj_000001.ply")
     assert torch.allclose(model.vertices / 1000, scene.mesh.vertices, atol=1e-4)
+
+
+def test_written_views_say_how_the_object_is_symmetric_and_what_colours_it_has(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """A textured box: half turns about its axes, were it not for the texture; a mark of the maker's stays."""
+    box = trimesh.creation.box((0.3, 0.2, 0.1))
+    faces = torch.as_tensor(np.array(box.faces)).int()
+    uv = torch.tensor([[0.2, 0.2], [0.3, 0.2], [0.2, 0.3]]).expand(len(faces), 3, 2)
+    texture = torch.full((64, 64, 3), 0.2)
+    texture[:, :, 0] = 1.0
+    textured = Mesh(torch.as_tensor(np.array(box.vertices)).float(), faces, None, uv, texture)
+    record = Asset(np.eye(4), True, textured.diameter, (0.3, 0.2, 0.1), (np.diag([-1.0, -1.0, 1.0, 1.0]),))
+    for asset, turns in ((record, 1), (None, 3)):
+        folder = tmp_path / str(turns)
+        scene = Scene(textured, 64)
+        write_bop(folder, SourceConfig(write_views=2), scene, ViewRange(), plain(), 64, asset)
+        (model,) = read_models(folder / "models").values()
+        assert len(model.symmetries_discrete) == turns
+        colours = load_mesh(folder / "models" / "obj_000001.ply").colours
+        assert colours is not None and torch.allclose(colours, torch.tensor([1.0, 0.2, 0.2]), atol=1 / 255)
+    with pytest.raises(InputError, match="the object's scale is unknown"):
+        write_bop(
+            tmp_path, SourceConfig(write_views=2), Scene(textured, 64), ViewRange(), plain(), 64,
+            replace(record, metric=False),
+        )  # fmt: skip
+
+
+def test_colours_of_vertices_are_their_own_or_those_of_the_texture_at_their_corners() -> None:
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]]).int()
+    # Red rises with u, green with v, over the middle of each texel.
+    steps = (torch.arange(50) + 0.5) / 50
+    texture = torch.stack([steps.expand(50, 50), (1 - steps)[:, None].expand(50, 50), torch.zeros(50, 50)], -1)
+    at = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.9, 0.7], [0.1, 0.7]])
+    found = vertex_colours(Mesh(vertices, faces, None, at[faces.long()], texture))
+    assert found is not None and torch.allclose(found[:, :2], at, atol=1e-5)
+    own = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+    assert vertex_colours(Mesh(vertices, faces, own)) is own and vertex_colours(Mesh(vertices, faces)) is None
 
 
 def test_bop_images_that_cannot_be_learnt_from_say_why(

@@ -2,12 +2,15 @@
 `bench --preset`.
 
 Options that a preset sets and the person did not type are typed for them, so that what is asked for wins, one
-default stands in one place, and `config.json` holds every value that was used.
+default stands in one place, and `config.json` holds every value that was used. How long the estimator trains is
+said in minutes or in steps: a preset's one gives way to the person's other.
 """
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import cast, get_args
+
+from maquette.data.errors import InputError
 
 EVERYTHING = ("run", "demo", "bench")
 PAPER = {
@@ -28,8 +31,13 @@ def expand(command: str, words: Sequence[str]) -> list[str]:
 
 def _untyped(words: Sequence[str], wanted: dict[str, list[str]]) -> list[str]:
     """The options and values that the person did not type."""
-    typed = {word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")}
+    typed = _typed(words)
     return [word for name, values in wanted.items() if name not in typed for word in (name, *values)]
+
+
+def _typed(words: Sequence[str]) -> set[str]:
+    """The options among the words."""
+    return {word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")}
 
 
 def _of_fields(command: str, words: Sequence[str]) -> dict[str, list[str]]:
@@ -51,7 +59,15 @@ def _of_fields(command: str, words: Sequence[str]) -> dict[str, list[str]]:
 def _of_estimator(command: str, words: Sequence[str]) -> dict[str, list[str]]:
     prefix = "--" if command == "estimator" else "--estimator."
     name = _value(words, f"{prefix}preset")
-    if command not in ("estimator", *EVERYTHING) or name is None:
+    if command not in ("estimator", *EVERYTHING):
+        return {}
+    amounts = {f"{prefix}minutes", f"{prefix}steps"}
+    said = amounts & _typed(words)
+    if said == amounts:
+        raise InputError(
+            f"{prefix}minutes and {prefix}steps both say how long the estimator trains: leave one of them away"
+        )
+    if name is None:
         return {}
 
     from maquette.estimator.config import EstimatorConfig, PresetName
@@ -59,7 +75,8 @@ def _of_estimator(command: str, words: Sequence[str]) -> dict[str, list[str]]:
 
     if name not in get_args(PresetName):
         return {}
-    return _options(preset(cast(PresetName, name)), EstimatorConfig(), prefix)
+    wanted = _options(preset(cast(PresetName, name)), EstimatorConfig(), prefix)
+    return {option: values for option, values in wanted.items() if not (said and option in amounts)}
 
 
 def _value(words: Sequence[str], option: str) -> str | None:

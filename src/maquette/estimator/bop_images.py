@@ -59,8 +59,8 @@ def load_bop_shots(
     if not fitting:
         raise InputError(
             f"in none of {len(shots)} sightings of object {obj_id} does the mesh cover its mask: is it the model "
-            "of these images, and in their frame? --estimator.mesh DATASET/models/obj_000001.ply "
-            "--estimator.mesh-unit mm is"
+            "of these images, and in their frame? The estimator's --mesh DATASET/models/obj_000001.ply --mesh-unit "
+            "mm is"
         )
     return fitting
 
@@ -71,7 +71,7 @@ def object_of(scenes: list[BopScene], obj_id: int | None) -> int:
     if obj_id is None and len(ids) != 1:
         raise InputError(
             f"{scenes[0].folder.parent} shows the objects {', '.join(map(str, ids)) or 'none'}: say which with "
-            "--estimator.sources.bop-object ID"
+            "the estimator's --sources.bop-object ID"
         )
     return ids[0] if obj_id is None else obj_id
 

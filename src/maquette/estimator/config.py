@@ -1,6 +1,7 @@
 """What can be asked of the estimator's training, and what cannot."""
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +24,12 @@ class EstimatorConfig:
 
     preset: PresetName = "cpu"
     """A word for many options: cpu (two cores, ten minutes), gpu (one card, three), paper (SurfEmb as published).
-    What is typed beside it wins."""
+    What is typed beside it wins. In Python the word alone sets nothing: `estimator.presets.preset(NAME)` does."""
     minutes: float = 8.0
     """How long to train; the schedule follows the clock."""
     steps: int | None = None
-    """Train this many steps instead, however long they take (the same seed then gives the same networks)."""
+    """Train this many steps instead, however long they take; on one machine the same seed then gives the same
+    networks."""
     objects: tuple[Path, ...] = ()
     """Workspaces of several objects that are to share one network; DIR is then a workspace of that alone."""
     start: str = "auto"
@@ -84,7 +86,8 @@ class EstimatorConfig:
     checkpoint_seconds: float = 30.0
     """An interrupted training loses at most this."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: whichever is measured to be faster at the start."""
+    """auto: bfloat16 where it is measured to be faster at the start; with a number of steps, where the machine has
+    instructions for it."""
     device: Device = "auto"
     """auto: a GPU where there is one."""
     shape: NetworkShape = field(default_factory=NetworkShape)
@@ -111,34 +114,68 @@ class EstimatorConfig:
         return min(self.crop, begun[-1] if begun else self.crop)
 
 
+# The least that these may be told.
+AT_LEAST_ONE = ("batch", "pixels", "negatives", "pictures", "reuse", "check_steps", "threads")
+# Pairs of a smaller and a larger number, and the range of both.
+PAIRS = {
+    "views.distance": (0.5, 1000.0),
+    "views.share": (1e-4, 1.0),
+    "views.elevation_deg": (-90.0, 90.0),
+    "appearance.ambient": (0.0, 10.0),
+    "appearance.diffuse": (0.0, 10.0),
+    "appearance.specular": (0.0, 10.0),
+}
+
+
 def check(request: EstimatorConfig) -> None:
     """Raises InputError for options that cannot work, alone or together."""
     check_sources(request.sources)
     sizes = [request.crop, *(size for _, size in request.growth)]
     if any(size < 2 * CROP_MULTIPLE or size % CROP_MULTIPLE for size in sizes):
         raise InputError(
-            f"crops must be a multiple of {CROP_MULTIPLE} px, at least {2 * CROP_MULTIPLE}; got "
+            f"crops must be a multiple of {CROP_MULTIPLE} px, at least {2 * CROP_MULTIPLE}; got the estimator's "
             f"--crop {request.crop} and --growth {request.growth}"
         )
     # Training narrower convolutions on a CPU crashes oneDNN (seen with torch 2.13, 4 channels).
     if request.shape.width < 16 or request.shape.width % 16:
-        raise InputError(f"--shape.width must be a multiple of 16, got {request.shape.width}")
-    if request.views.share is not None and request.views.photo is None and request.sources.camera is None:
-        raise InputError("--views.share is of a photo: say of which, by --sources.camera or --views.photo")
-    if request.pictures < 1:
-        raise InputError(f"--pictures must be at least 1, got {request.pictures}")
-    for name in ("check_steps", "threads"):
-        if getattr(request, name) < 1:
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} must be at least 1, got {getattr(request, name)}")
-    if not 0 <= request.average < 1:
-        raise InputError(f"--average must be at least 0 and less than 1, got {request.average:g}")
-    if request.steps is None and request.minutes <= 0:
-        raise InputError(f"--minutes must be positive, got {request.minutes:g}")
+        raise InputError(f"the estimator's --shape.width must be a multiple of 16, got {request.shape.width}")
+    _check_numbers(request)
     if request.pixels > (min(sizes) // 2) ** 2:
-        raise InputError(f"--pixels must be at most {(min(sizes) // 2) ** 2} for crops of {min(sizes)} px")
+        raise InputError(
+            f"the estimator's --pixels must be at most {(min(sizes) // 2) ** 2} for crops of {min(sizes)} px"
+        )
+    for name in ("looks", "bop"):
+        if request.objects and getattr(request.sources, name) is not None:
+            raise InputError(
+                f"the estimator's --sources.{name} is of one object, and --objects are several: leave it away, or "
+                "train the object alone with it"
+            )
     if request.objects and request.batch % len(request.objects):
         raise InputError(
-            f"--batch {request.batch} cannot be shared out evenly among {len(request.objects)} objects; "
-            f"--batch {-(-request.batch // len(request.objects)) * len(request.objects)} can"
+            f"the estimator's --batch {request.batch} cannot be shared out evenly among {len(request.objects)} "
+            f"objects; --batch {-(-request.batch // len(request.objects)) * len(request.objects)} can"
         )
+
+
+def _check_numbers(request: EstimatorConfig) -> None:
+    for name in AT_LEAST_ONE:
+        if getattr(request, name) < 1:
+            raise InputError(f"{_option(name)} must be at least 1, got {getattr(request, name)}")
+    if request.steps is not None and request.steps < 1:
+        raise InputError(f"{_option('steps')} must be at least 1, got {request.steps}")
+    if request.steps is None and request.minutes <= 0:
+        raise InputError(f"{_option('minutes')} must be positive, got {request.minutes:g}")
+    if not 0 <= request.average < 1:
+        raise InputError(f"{_option('average')} must be at least 0 and less than 1, got {request.average:g}")
+    for name, (least, most) in PAIRS.items():
+        pair = attrgetter(name)(request)
+        if pair is not None and not least <= pair[0] <= pair[1] <= most:
+            raise InputError(
+                f"{_option(name)} takes the smaller number first, both from {least:g} to {most:g}; got "
+                f"{pair[0]:g} {pair[1]:g}"
+            )
+
+
+def _option(name: str) -> str:
+    """What to type, in words that fit `maquette estimator` as well as `maquette run`."""
+    return f"the estimator's --{name.replace('_', '-')}"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +23,25 @@ from maquette.render.mesh import Mesh, load_mesh
 class Subject:
     """One object to learn. `name` is empty where it is the only one; `inputs` are the files it was read from.
 
-    `workspace` has its capture; `own_asset` says whether `mesh` is that capture's.
+    `workspace` has its capture, and `asset` is the record of `mesh` where that is the capture's own; somebody
+    else's mesh is in metres.
     """
 
     name: str
     workspace: Workspace
-    own_asset: bool
+    asset: Asset | None
     mesh: Mesh
-    metric: bool
     views: ViewRange
     inputs: Mapping[str, Path]
+
+    @property
+    def own_asset(self) -> bool:
+        """Whether the mesh is that of its capture."""
+        return self.asset is not None
+
+    @property
+    def metric(self) -> bool:
+        return self.asset is None or self.asset.metric
 
     def folder(self, estimator: Path) -> Path:
         """Where its part of an estimator's folder lies."""
@@ -68,13 +77,14 @@ def read_subjects(
         if mesh is None:
             return [_from_asset(workspace, "", views, sources)]
         inputs = source_inputs(workspace, sources, False) | {"mesh": mesh}
-        return [Subject("", workspace, False, read_mesh(mesh, unit), True, views, inputs)]
+        views = _with_photo(workspace, views)
+        return [Subject("", workspace, None, read_mesh(mesh, unit), views, inputs)]
     if mesh is not None:
-        raise InputError("--mesh is for one object; --objects takes workspaces that have an asset")
+        raise InputError("the estimator's --mesh is for one object; --objects takes workspaces that have an asset")
     names = [folder.resolve().name for folder in objects]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"two of --objects are called {twice!r}; rename one of the folders")
+        raise InputError(f"two of the estimator's --objects are called {twice!r}; rename one of the folders")
     return [
         _from_asset(Workspace(folder), name, views, sources) for folder, name in zip(objects, names, strict=True)
     ]
@@ -132,8 +142,21 @@ def _from_asset(workspace: Workspace, name: str, views: ViewRange, sources: Sour
     inputs |= source_inputs(workspace, sources, True)
     if name:
         inputs = {f"{name}_{key}": path for key, path in inputs.items()}
-    views = _as_captured(workspace, asset, views)
-    return Subject(name, workspace, True, load_mesh(folder / "mesh.ply"), asset.metric, views, inputs)
+    views = _as_captured(workspace, asset, _with_photo(workspace, views))
+    return Subject(name, workspace, asset, load_mesh(folder / "mesh.ply"), views, inputs)
+
+
+def _with_photo(workspace: Workspace, views: ViewRange) -> ViewRange:
+    """The views with the capture's first camera, where shares are of a photo that nothing else tells."""
+    if views.share is None or views.photo is not None:
+        return views
+    if not (workspace.cameras / "cameras.json").exists():
+        raise InputError(
+            "the estimator's --views.share is of a photo: say of which, by --sources.camera or --views.photo; "
+            "--views.share None goes by --views.distance"
+        )
+    camera = load_capture(workspace).learnt[0].camera
+    return replace(views, photo=(camera.width, camera.height, (camera.fx + camera.fy) / 2))
 
 
 def _as_captured(workspace: Workspace, asset: Asset, views: ViewRange) -> ViewRange:

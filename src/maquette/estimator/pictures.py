@@ -25,7 +25,9 @@ def load_pictures(folder: Path) -> list[Picture]:
     """The photos of a folder, shrunk. Raises InputError where there are none."""
     paths = list_photos(folder)
     if not paths:
-        raise InputError(f"{folder} holds no photos: --backgrounds expects a folder of photos without the object")
+        raise InputError(
+            f"{folder} holds no photos: the estimator's --backgrounds expects a folder of photos without the object"
+        )
     return [_shrunk(read_photo(path)) for path in paths]
 
 

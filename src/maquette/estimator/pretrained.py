@@ -23,6 +23,7 @@ from maquette.estimator.trunk import fits_trunk, load_trunk
 
 IMAGENET = "timm/resnet18.tv_in1k"
 RESNET_WIDTH = 64
+START_NAMES = ("auto", "random", "trunk", "imagenet")
 _RENAMED = (
     (r"^resnet\.", ""),
     (r"^embedder\.embedder\.convolution\.", "stem."),
@@ -63,8 +64,8 @@ def start_networks(
         return _continue(network, keys, records, folder)
     if width != RESNET_WIDTH:
         raise InputError(
-            f"--start {start}: a ResNet18 has {RESNET_WIDTH} channels in its first level and this network {width}; "
-            f"add --shape.width {RESNET_WIDTH}, or start from another estimator"
+            f"the estimator's --start {start}: a ResNet18 has {RESNET_WIDTH} channels in its first level and this "
+            f"network {width}; add --shape.width {RESNET_WIDTH}, or start from another estimator"
         )
     try:
         path = find_resnet(IMAGENET if start in ("auto", "imagenet") else start)
@@ -75,6 +76,16 @@ def start_networks(
         return "random"
     load_encoder(network, read_resnet(path))
     return "ImageNet" if start in ("auto", "imagenet") else start
+
+
+def start_inputs(start: str, own: Path) -> dict[str, Path]:
+    """The files that `start` names, as a stage's inputs. `own`: the estimator that this training replaces, which is
+    another one afterwards and so says nothing of what it went on from."""
+    folder = _estimator_folder(start)
+    if folder is None:
+        path = Path(start).expanduser()
+        return {"start": path} if path.exists() and start not in START_NAMES else {}
+    return {} if folder.resolve() == own.resolve() else {"start": folder / "networks.safetensors"}
 
 
 def load_encoder(network: CorrespondenceNet, encoder: dict[str, Tensor]) -> None:
@@ -122,7 +133,7 @@ def under_our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def find_resnet(name: str) -> Path:
     """A ResNet18's file: as given, in the folder given, or from the hub."""
-    return find_weights(name, "--start", IMAGENET, "--start random")
+    return find_weights(name, "the estimator's --start", IMAGENET, "--start random")
 
 
 def _estimator_folder(start: str) -> Path | None:
@@ -145,8 +156,8 @@ def _continue(
     for name in state:
         if not name.startswith("head.") and (name not in trunk or trunk[name].shape != state[name].shape):
             raise InputError(
-                f"--start {folder}: its network has another shape than this one ({name}); use its --shape.width "
-                "and --shape.decoder"
+                f"the estimator's --start {folder}: its network has another shape than this one ({name}); use its "
+                "--shape.width and --shape.decoder"
             )
     state |= {name: value for name, value in trunk.items() if not name.startswith("head.")}
     for idx, record in enumerate(records):

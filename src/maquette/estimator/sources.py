@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from maquette.asset.compare import align_assets
+from maquette.asset.symmetries import symmetries_of
 from maquette.data.captures import load_capture, load_ignored
 from maquette.data.errors import InputError
 from maquette.data.formats.bop_scene import read_scene
@@ -29,6 +30,7 @@ from maquette.estimator.radiance import FieldRadiance, load_radiance
 from maquette.estimator.sprites import LONGEST, Look, Sprite, cut_outs, load_cut_outs, make_sprites
 from maquette.estimator.viewpoints import CropViews, ViewRange
 from maquette.estimator.written import write_views
+from maquette.geometry.symmetry import Symmetries
 from maquette.geometry.transforms import Matrix4, apply, centre_of, inverse, without_scale
 from maquette.kernels.cropviews import PixelBuffers
 from maquette.render.mesh import Mesh, load_mesh
@@ -83,11 +85,13 @@ def check_sources(request: SourceConfig) -> None:
     shares = {"real": request.real, "bop-share": request.bop_share if request.bop else 0.0}
     if any(not 0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1:
         told = " and ".join(f"--sources.{name} {share:g}" for name, share in shares.items())
-        raise InputError(f"{told} must be at least 0 and together at most 1")
+        raise InputError(f"the estimator's {told} must be at least 0 and together at most 1")
     if request.real > 0 and request.real_held_out < 2:
-        raise InputError(f"--sources.real-held-out must be at least 2, got {request.real_held_out}")
+        raise InputError(f"the estimator's --sources.real-held-out must be at least 2, got {request.real_held_out}")
     if request.write_views < 0 or request.bop_most < 1:
-        raise InputError("--sources.write-views must not be negative, and --sources.bop-most at least 1")
+        raise InputError(
+            "the estimator's --sources.write-views must be at least 0, and --sources.bop-most at least 1"
+        )
 
 
 def source_inputs(workspace: Workspace, request: SourceConfig, own_asset: bool) -> dict[str, Path]:
@@ -111,11 +115,11 @@ def open_scene(workspace: Workspace, request: SourceConfig, mesh: Mesh, own_asse
         file = _mesh_file(request.looks)
         looks = read_mesh(file, request.looks_unit) if request.looks.is_file() else load_mesh(file)
         if request.align:
-            looks = looks.transformed(_aligned(looks, mesh, f"--sources.looks {request.looks}", "the mesh"))
+            looks = looks.transformed(_aligned(looks, mesh, f"the looks {request.looks}", "the mesh"))
     radiance: FieldRadiance | None = None
     if "field" in (request.colours, request.coordinates):
         asset, obj_from_asset = _asset(
-            workspace, request, mesh, own_asset, "--sources.colours or coordinates field"
+            workspace, request, mesh, own_asset, "--sources.colours field (or coordinates field)"
         )
         views = load_capture(workspace).learnt
         eyes = np.array([apply(asset.obj_from_world, centre_of(view.cam_from_world)) for view in views])
@@ -147,6 +151,11 @@ def open_sources(
             source = PhotoCrops(scene, trained, views, "replaced", occluded=True)
             mixed.append(Mixed(source, min(batch, max(1, round(request.real * batch)))))
         held_out = PhotoCrops(scene, kept, views, "replaced", occluded=True) if kept else None
+    elif request.real > 0 and _photos_known(workspace):
+        say(
+            "estimator: the capture's photos are neither learnt from nor validated on, because --mesh has a frame "
+            "of its own; --sources.align lays the asset on it"
+        )
     if request.bop is not None and request.bop_share > 0:
         shots = _bop_shots(request, scene, crop, rng)
         say(f"estimator: {len(shots)} sightings in {request.bop}")
@@ -188,15 +197,23 @@ def write_bop(
     views: ViewRange,
     dressing: Dressing,
     crop: int,
-    metric: bool,
+    asset: Asset | None,
 ) -> None:
-    """Training views as a BOP dataset, where they are asked for. Raises InputError for an unknown scale."""
+    """Training views as a BOP dataset, where they are asked for.
+
+    `asset` is the record of the scene's mesh, None for somebody else's, which is in metres and whose symmetries are
+    found here. Raises InputError for an unknown scale.
+    """
     if request.write_views == 0:
         return
-    if not metric:
-        raise InputError("--sources.write-views: BOP counts in millimetres, and the object's scale is unknown")
+    if asset is not None and not asset.metric:
+        raise InputError(
+            "the estimator's --sources.write-views: BOP counts in millimetres, and the object's scale is unknown"
+        )
     shutil.rmtree(folder, ignore_errors=True)
-    write_views(folder, scene, views, dressing, request.write_views, crop, np.random.default_rng(0))
+    known = None if asset is None else Symmetries(asset.symmetries_discrete, asset.symmetries_continuous)
+    same = symmetries_of(scene.mesh) if known is None else known
+    write_views(folder, scene, views, dressing, request.write_views, crop, np.random.default_rng(0), same)
 
 
 def open_sprites(occlusion: Occlusion, pictures: list[Picture], rng: np.random.Generator) -> list[Sprite]:
@@ -244,7 +261,10 @@ def _asset(
     if own_asset:
         return asset, np.eye(4)
     if not request.align:
-        raise InputError(f"{what} needs the workspace's own asset: leave --mesh away, or add --sources.align")
+        raise InputError(
+            f"the estimator's {what} needs the workspace's own asset: leave --mesh away, or add --sources.align; "
+            "or take the mesh's own colours and surface (--sources.colours mesh)"
+        )
     return asset, _aligned(load_mesh(folder / "mesh.ply"), mesh, "the workspace's asset", "--mesh")
 
 
@@ -268,7 +288,9 @@ def _bop_shots(request: SourceConfig, scene: Scene, crop: int, rng: np.random.Ge
         places = [parent / "models" / f"obj_{obj_id:06d}.ply" for parent in scenes[0].folder.parents[:3]]
         model = next((place for place in places if place.exists()), None)
         if model is None:
-            raise InputError(f"--sources.align finds no models/obj_{obj_id:06d}.ply beside {request.bop}")
+            raise InputError(
+                f"the estimator's --sources.align finds no models/obj_{obj_id:06d}.ply beside {request.bop}"
+            )
         model_from_obj = _aligned(scene.mesh, read_mesh(model, "mm"), "the mesh", str(model))
     return load_bop_shots(scenes, obj_id, model_from_obj, scene, crop, request.bop_most, rng)
 

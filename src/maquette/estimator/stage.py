@@ -28,7 +28,8 @@ from maquette.estimator.model import (
 )
 from maquette.estimator.networks import new_networks
 from maquette.estimator.objects import Subject, read_subjects, write_shared_objects
-from maquette.estimator.pretrained import start_networks
+from maquette.estimator.presets import described
+from maquette.estimator.pretrained import start_inputs, start_networks
 from maquette.estimator.sources import write_bop
 from maquette.estimator.training import (
     Learnt,
@@ -78,6 +79,7 @@ def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False)
     )
     inputs = {name: path for subject in subjects for name, path in subject.inputs.items()}
     inputs |= {"backgrounds": request.backgrounds} if request.backgrounds else {}
+    inputs |= start_inputs(request.start, workspace.estimator)
     stage = begin_stage(workspace.estimator, request, inputs, overwrite, keep=True)
     if stage.complete:
         say(f"estimator: complete in {stage.final}")
@@ -85,14 +87,14 @@ def run(workspace: Workspace, request: EstimatorConfig, overwrite: bool = False)
     lesson = prepare(subjects, request)
     for subject, scene in zip(subjects, lesson.scenes, strict=True):
         folder = subject.folder(stage.partial) / "bop"
-        write_bop(folder, request.sources, scene, subject.views, lesson.dressing, request.crop, subject.metric)
+        write_bop(folder, request.sources, scene, subject.views, lesson.dressing, request.crop, subject.asset)
     write_shared_objects(stage.partial, workspace, request.objects)
     trained = _train(lesson, request, stage.partial)
     write_json(stage.partial / "training.json", trained)
     for idx in range(len(subjects)):
         _validate(lesson, idx, request, stage.partial)
     (stage.partial / "training.safetensors").unlink(missing_ok=True)
-    stage.commit(trained.seconds, device_named(request.device, "--device").type, request.seed)
+    stage.commit(trained.seconds, device_named(request.device, "the estimator's --device").type, request.seed)
     result = _result(subjects, stage.final, watch.seconds)
     on = result.validation
     say(
@@ -107,7 +109,7 @@ def _train(lesson: Lesson, request: EstimatorConfig, folder: Path) -> TrainingRe
     watch = Stopwatch()
     torch.manual_seed(request.seed)
     generator = torch.Generator().manual_seed(request.seed)
-    device = device_named(request.device, "--device")
+    device = device_named(request.device, "the estimator's --device")
     learnt = Learnt(*new_networks(request.shape, len(lesson.subjects)))
     step, before, standing = 0, 0.0, Standing()
     checkpoint = folder / "training.safetensors"
@@ -131,7 +133,7 @@ def _train(lesson: Lesson, request: EstimatorConfig, folder: Path) -> TrainingRe
     _write_records(lesson, bfloat16, folder)
     amount = f"{request.steps} steps" if request.steps is not None else f"{request.minutes:g} minutes"
     say(
-        f"estimator: {amount} (preset {request.preset}), {request.batch} crops of {request.crop} px a step, "
+        f"estimator: {amount} ({described(request)}), {request.batch} crops of {request.crop} px a step, "
         f"{'bf16' if bfloat16 else 'fp32'}, on {device.type}, from {start}"
     )
     metrics = Metrics(folder / "metrics.jsonl", step)

@@ -27,8 +27,8 @@ def load_trunk(network: CorrespondenceNet, objects: int, path: Path = SHIPPED) -
     """
     if not fits_trunk(network):
         raise InputError(
-            f"--start trunk: the trunk has {WIDTH} channels in its first level and the narrow decoder; use "
-            f"--shape.width {WIDTH} --shape.decoder narrow, or --start random"
+            f"the estimator's --start trunk: the trunk has {WIDTH} channels in its first level and the narrow "
+            f"decoder; use --shape.width {WIDTH} --shape.decoder narrow, or --start random"
         )
     trunk, _ = load_tensors(path)
     state = network.state_dict()

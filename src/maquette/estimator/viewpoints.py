@@ -36,9 +36,9 @@ class ViewRange:
     anywhere in such a photo, and a crop has no more detail than the photo has."""
     share: tuple[float, float] | None = None
     """Least and largest share of that photo's pixels that the object covers, instead of `distance` (published: 0.03
-    to 0.12, evenly in the distance)."""
+    to 0.12, evenly in the distance). Without `photo`, of the capture's own."""
     off_axis_deg: float = 28.0
-    """How far from the photo's middle the object may appear."""
+    """How far from the photo's middle the object may appear, without `photo`. 0: always in the middle."""
     aspect: float = 0.03
     """fx / fy differs from 1 by at most this."""
     crop_scale: float = 1.3
@@ -118,7 +118,7 @@ def distance_of_share(
 
 def _rays(views: ViewRange, count: int, rng: np.random.Generator) -> Float[np.ndarray, "view 3"]:
     """Unit directions to the object: within a cone, or through any pixel of the photo."""
-    if views.photo is None:
+    if views.photo is None or views.off_axis_deg == 0:
         angle = np.radians(views.off_axis_deg) * np.sqrt(rng.random(count))
         around = rng.uniform(0, 2 * np.pi, count)
         return np.stack([np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around), np.cos(angle)], -1)

@@ -3,22 +3,21 @@
 from pathlib import Path
 
 import numpy as np
-import trimesh
 
-from maquette.data.formats.bop_models import BopModel, write_models
+from maquette.asset.bop_model import write_bop_model
 from maquette.data.formats.bop_scene import BopInstance, BopView
 from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
-from maquette.data.images import as_bytes, write_image
+from maquette.data.images import write_image
 from maquette.data.progress import track
 from maquette.estimator.batches import Scene
 from maquette.estimator.dressing import Dressing, Pool, dress
 from maquette.estimator.viewpoints import ViewRange
 from maquette.geometry.lens import Lens
-from maquette.render.mesh import Mesh
+from maquette.geometry.symmetry import Symmetries
 
-MM_PER_M = 1000.0
 OBJECT_ID = 1
 TOGETHER = 64
+NONE = Symmetries()
 
 
 def write_views(
@@ -29,10 +28,11 @@ def write_views(
     count: int,
     size: int,
     rng: np.random.Generator,
+    symmetries: Symmetries = NONE,
 ) -> None:
     """`count` dressed crops in `folder`: camera.json, models/, train/000001/ with rgb, mask and mask_visib.
 
-    Every crop is an image with a camera of its own; the scene's mesh must be in metres.
+    Every crop is an image with a camera of its own; the scene's mesh, and its `symmetries`, must be in metres.
     """
     place = folder / "train" / f"{OBJECT_ID:06d}"
     for name in ("rgb", "mask", "mask_visib"):
@@ -47,7 +47,7 @@ def write_views(
     first_lens = written[0].lens
     assert first_lens is not None
     write_camera(folder / "camera.json", first_lens)
-    _write_model(folder / "models", scene.mesh, scene.diameter)
+    write_bop_model(folder / "models", OBJECT_ID, scene.mesh, scene.diameter, symmetries)
 
 
 def _write(place: Path, pool: Pool, view: int, im_id: int, dressing: Dressing, rng: np.random.Generator) -> BopView:
@@ -60,16 +60,3 @@ def _write(place: Path, pool: Pool, view: int, im_id: int, dressing: Dressing, r
     pose = pool.views.cam_from_obj(view)
     instance = BopInstance(OBJECT_ID, 0, pose, visibility_of(silhouette, visible, None), None, None)
     return BopView(im_id, photo, Lens.of_pinhole(pool.views.camera(view)), None, None, (instance,))
-
-
-def _write_model(folder: Path, mesh: Mesh, diameter: float) -> None:
-    folder.mkdir()
-    low, high = mesh.vertices.amin(0).tolist(), mesh.vertices.amax(0).tolist()
-    sides = [b - a for a, b in zip(low, high, strict=True)]
-    corner, size = (low[0], low[1], low[2]), (sides[0], sides[1], sides[2])
-    write_models(folder, [BopModel(OBJECT_ID, diameter, corner, size)])
-    colours = None if mesh.colours is None else as_bytes(mesh.colours.numpy())
-    shape = trimesh.Trimesh(
-        mesh.vertices.numpy() * MM_PER_M, mesh.faces.numpy(), process=False, vertex_colors=colours
-    )
-    shape.export(folder / f"obj_{OBJECT_ID:06d}.ply", vertex_normal=True)
