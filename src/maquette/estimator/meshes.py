@@ -15,8 +15,9 @@ Unit = Literal["m", "mm"]
 # Metres; nothing that is held, turned or driven round for photos is larger.
 LARGEST = 5.0
 # Two models of one object in one frame, in diameters of it: this NEAR they are as good as the same, and further
-# APART they are other objects or elsewhere; in between, what a turn brings to half the distance was misplaced.
-NEAR, APART, HALVED = 0.01, 0.05, 0.5
+# APART they are other objects. In between, what a turn brings to half the distance was misplaced, and what it does
+# not is a coarse reconstruction.
+NEAR, APART, HALVED = 0.01, 0.15, 0.5
 
 
 def read_mesh(path: Path, unit: Unit) -> Mesh:
