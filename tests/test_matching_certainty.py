@@ -18,7 +18,7 @@ from maquette.matching.certainty import (
     pose_difference,
     squared_mahalanobis,
 )
-from maquette.matching.distribution import distribute
+from maquette.matching.distribution import Observation, distribute
 from maquette.matching.estimate import EstimateSettings, estimate
 from maquette.matching.judging import Given
 from maquette.matching.local import LocalPose
@@ -52,6 +52,23 @@ def test_overdispersion_of_independent_slopes_is_one(rng):
         slopes = rng.multivariate_normal(np.zeros(6), hessian / 16, 16)
         found.append(overdispersion(slopes, np.full(16, 10), hessian))
     assert np.mean(found) == pytest.approx(1.0, rel=0.1)
+
+
+def test_nothing_is_said_of_errors_where_the_likelihood_is_flat(oracle, rng):
+    """Also where it holds some directions only."""
+    slopes, counts = rng.normal(size=(16, 6)), np.full(16, 10)
+    assert overdispersion(slopes, counts, np.zeros((6, 6))) is None
+    assert overdispersion(slopes, counts, np.diag([1.0, 2.0, 3.0, 4.0, 5.0, 0.0])) is None
+    assert overdispersion(np.zeros((16, 6)), counts, np.eye(6)) is None
+    camera, pose = true_pose(oracle, rng)
+    seen = observe(oracle, camera, pose, rng)
+    dot = torch.full_like(seen.mask_logit, -9.0)
+    dot[5, 5] = 0.0
+    nothing = Observation(camera, dot, seen.query, dot)
+    distribution = distribute(nothing, oracle.surface, torch.Generator().manual_seed(0))
+    landscape = make_landscape(nothing, distribution, gather_evidence(nothing, distribution))
+    flat = likelihood_covariance(pose, landscape, oracle.surface, oracle.renderer, (0.3, 0.3), False)
+    assert flat is None
 
 
 def test_features_errors_have_the_size_that_is_promised(rng):

@@ -1,17 +1,22 @@
 """The whole estimator with a perfect network, spoilt step by step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from maquette.data.errors import InputError
 from maquette.geometry.transforms import random_rotation, rigid
 from maquette.matching.distribution import Observation, distribute
 from maquette.matching.estimate import EstimateSettings, distinct, estimate, refine
+from maquette.matching.judging import Given
 from maquette.matching.refine import bilinear, make_landscape, trace_outline
 from maquette.matching.scoring import gather_evidence, likelihood_scores, published_scores, visible_points
+from maquette.matching.settings import check_settings
 from maquette.render.views import render_view
-from matching_oracle import error_of, make_oracle, observe, true_pose
+from matching_oracle import SIZE, error_of, make_oracle, observe, true_pose
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +108,72 @@ def test_nothing_is_found_in_an_empty_mask(oracle):
     seen = observe(oracle, camera, pose, np.random.default_rng(1))
     nothing = Observation(camera, torch.full_like(seen.mask_logit, -9.0), seen.query, seen.visible_logit)
     assert estimate(nothing, oracle.surface, oracle.renderer, np.random.default_rng(0)) == []
+
+
+@pytest.mark.parametrize("robust_runs", [0, 1])
+def test_a_mask_of_a_pixel_or_two_ends_in_no_pose_or_in_an_unsure_one(oracle, robust_runs):
+    settings, counts = EstimateSettings(robust_runs=robust_runs), []
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        camera, _ = true_pose(oracle, rng)
+        query = torch.as_tensor(rng.normal(size=(SIZE, SIZE, 12))).float()
+        mask_logit = torch.full((SIZE, SIZE), -9.0)
+        for row, column in rng.integers(SIZE, size=(1 + seed % 2, 2)):
+            mask_logit[row, column] = 0.0
+        found = estimate(
+            Observation(camera, mask_logit, query, mask_logit), oracle.surface, oracle.renderer, rng, settings
+        )
+        counts.append(len(found))
+        assert all(hypothesis.confidence < 0.01 for hypothesis in found)
+        assert all(np.isfinite(one.covariance).all() for one in found if one.covariance is not None)
+    assert 0 in counts
+
+
+def test_given_poses_are_judged_where_no_other_survives(oracle):
+    camera, pose = true_pose(oracle, np.random.default_rng(1))
+    seen = observe(oracle, camera, pose, np.random.default_rng(1))
+    dot = torch.full_like(seen.mask_logit, -9.0)
+    dot[SIZE // 2, SIZE // 2] = 0.0
+    rng, given = np.random.default_rng(0), Given((pose,), lambda cam_from_obj: 20)
+    nothing = Observation(camera, dot, torch.zeros_like(seen.query), dot)
+    found = estimate(nothing, oracle.surface, oracle.renderer, rng, EstimateSettings(robust_runs=0), given=given)
+    assert len(found) == 2 and {one.source for one in found} == {"local"}
+
+
+def test_the_features_that_carry_a_given_pose_decide_where_no_colours_do(oracle):
+    """The network is sure of another pose, whose score is the better one."""
+    camera, pose = true_pose(oracle, np.random.default_rng(1))
+    seen = observe(oracle, camera, pose, np.random.default_rng(1))
+    beside = rigid(pose[:3, :3], pose[:3, 3] + [0.03 * oracle.surface.diameter, 0.0, 0.0])
+    settings = EstimateSettings(triples=300, scored=20, refined=1, rounds=0)
+
+    def carried(cam_from_obj: np.ndarray) -> int:
+        return 40 if np.allclose(cam_from_obj, beside) else 0
+
+    alone, both = (
+        estimate(seen, oracle.surface, oracle.renderer, np.random.default_rng(0), settings, given=given)
+        for given in (Given(), Given((beside,), carried))
+    )
+    assert alone[0].score > both[0].score and both[0].inliers == 40
+    np.testing.assert_array_equal(both[0].cam_from_obj, beside)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"refined": 0}, "--settings.refined 0: it must be 1 or more"),
+        ({"finished": 0}, "--settings.finished 0: it must be 1 or more"),
+        ({"triples": -1}, "--settings.triples -1: it must be 1 or more"),
+        ({"robust_runs": -1}, "--settings.robust-runs -1: it must be 0 or more"),
+        ({"scored": 0, "robust_runs": 0}, "--settings.scored 0 and --settings.robust-runs 0: one of them must"),
+        ({"outlier": 0.0}, "--settings.outlier 0: it must lie between 0 and 1"),
+        ({"alpha": float("nan")}, "--settings.alpha nan: it must be above 0"),
+    ],
+)
+def test_settings_that_find_nothing_are_refused(settings, said):
+    check_settings(EstimateSettings())
+    with pytest.raises(InputError, match=said):
+        check_settings(replace(EstimateSettings(), **settings))
 
 
 @pytest.mark.parametrize("score", [likelihood_scores, published_scores])

@@ -102,6 +102,23 @@ def test_colours_hold_an_object_without_drift_and_say_when_it_is_gone(coloured):
         assert (tracker.memory.cam_from_obj is None) == (index == patience)
 
 
+@pytest.mark.parametrize("side", [2, 3, 4])
+def test_a_dot_where_the_object_was_is_no_object(trained, side):
+    """The network sees a weak pixel or two there."""
+    pose = motion(1)[0]
+    column, row = VIDEO_CAMERA.project(pose[None, :3, 3])[0].astype(int) + 4
+    frame = np.full((VIDEO_CAMERA.height, VIDEO_CAMERA.width, 3), 25, np.uint8)
+    frame[row : row + side, column : column + side] = 60
+    search = SearchSettings(scan=ScanSettings(smallest=0.3, largest=0.45))
+    tracker = ObjectTracker(
+        replace(trained, search=search),
+        VIDEO_CAMERA,
+        memory=Memory(1, pose, None, 0, 0, 0.8),
+        last=film(trained, pose),
+    )
+    assert [tracker.follow(frame).state for _ in range(2)] == ["lost", "lost"]
+
+
 def test_an_object_that_comes_back_to_where_it_was_is_found_again(coloured):
     pose = motion(1)[0]
     tracker = ObjectTracker(

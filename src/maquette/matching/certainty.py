@@ -72,7 +72,8 @@ def likelihood_covariance(
     laid: bool,
     settings: CertaintySettings = CertaintySettings(),
 ) -> Matrix6 | None:
-    """The covariance by the network's likelihood at a pose; None where too little of the object is in sight.
+    """The covariance by the network's likelihood at a pose; None where too little of the object is in sight, or
+    where the likelihood holds it in none or only some of the directions.
 
     `weights`: of a pixel and of a rim pixel, as while refining. `laid`: colours moved the pose since.
     """
@@ -95,22 +96,29 @@ def likelihood_covariance(
         hessian = hessian + curvature
     if len(slopes) <= 6:
         return None
-    excess = overdispersion(torch.stack(slopes).numpy(), np.array(counts), hessian.numpy())
-    excess *= settings.laid_excess if laid else settings.network_excess
+    phi = overdispersion(torch.stack(slopes).numpy(), np.array(counts), hessian.numpy())
+    if phi is None:
+        return None
+    excess = phi * (settings.laid_excess if laid else settings.network_excess)
     return _covariance(hessian.numpy() / excess, surface.diameter)
 
 
 def overdispersion(
     slopes: Float[np.ndarray, "square 6"], counts: Int[np.ndarray, "square"], hessian: Matrix6
-) -> float:
+) -> float | None:
     """phi = tr(H^-1 G) / 6, G the scatter of the slopes that squares of the crop, which err apart, contribute.
 
     Where the likelihood is right G = H and phi is one. What all squares share (the pose was moved since) is no
-    scatter: it is taken off in proportion to their `counts`.
+    scatter: it is taken off in proportion to their `counts`. None where H is singular or nothing scatters.
     """
     rest = slopes - counts[:, None] / counts.sum() * slopes.sum(0)
     scatter_of_slopes = rest.T @ rest * len(rest) / (len(rest) - 1)
-    return float(np.trace(np.linalg.solve(hessian + 1e-9 * np.diag(hessian.diagonal()), scatter_of_slopes))) / 6
+    try:
+        solved = np.linalg.solve(hessian + 1e-9 * np.diag(hessian.diagonal()), scatter_of_slopes)
+    except np.linalg.LinAlgError:
+        return None
+    phi = float(np.trace(solved)) / 6
+    return phi if phi > 0 and np.isfinite(phi) else None
 
 
 def _squares(

@@ -1,8 +1,7 @@
 """From an observation to ranked poses: sample, solve, prune, rank, score, refine, score again."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -36,64 +35,14 @@ from maquette.matching.judging import (
 from maquette.matching.photometric import fit_photo
 from maquette.matching.refine import Landscape, Visible, climb, make_landscape, seen_points, trace_outline
 from maquette.matching.scoring import Evidence, gather_evidence, likelihood_scores, published_scores
+from maquette.matching.settings import USUAL, EstimateSettings
 from maquette.render.mesh import MeshRenderer
 from maquette.render.views import render_view
 
-Scoring = Literal["likelihood", "published"]
 SCORES = {"likelihood": likelihood_scores, "published": published_scores}
 
 # Colours that agree at least this well were followed by the pose (`align_appearance`).
 LAID = 0.3
-
-
-@dataclass(frozen=True)
-class EstimateSettings:
-    """How thoroughly a pose is looked for."""
-
-    alpha: float = 1.5
-    """Sharpening of the distribution before correspondences are drawn from it."""
-    mask_threshold: float = 0.1
-    """Pixels with a smaller mask probability take no part."""
-    triples: int = 3000
-    """Minimal samples."""
-    robust_runs: int = 1
-    """LO-RANSAC runs over sampled correspondences, a second source of hypotheses."""
-    scored: int = 160
-    """Hypotheses that pass the quick ranking and are scored in full."""
-    refined: int = 4
-    """Best distinct hypotheses that are refined."""
-    finished: int = 2
-    """Of these, the best after one round are refined to the end."""
-    glanced: int = 3000
-    """Surface points by which all hypotheses are scored; the best `refined` x 6 are then scored by all points."""
-    points: int = 1000
-    """Surface points that move with a pose while it is refined, at most."""
-    rounds: int = 2
-    """Times the visible surface and the outline are taken anew while refining."""
-    per_pixel: float = 0.3
-    """Independent measurements a pixel stands for; neighbours say nearly the same."""
-    outline_weight: float = 0.3
-    """Weight of a rim pixel's squared distance to the mask's edge; 0 refines on coordinates alone."""
-    firmness: float = 10.0
-    """A second way uphill takes the outline so many times as seriously; the better scored end is kept."""
-    scoring: Scoring = "likelihood"
-    """What ranks hypotheses: our likelihood, or SurfEmb's score as published."""
-    normals: bool = True
-    """Hypotheses whose three points do not face the camera are dropped."""
-    ranked: bool = True
-    """The `scored` hypotheses are those that agree best with a draw of correspondences; else the first that pass
-    the pruning, as published."""
-    rotations: Literal[1, 2, 4] = 1
-    """4: queries and masks are averaged over the crop turned by 0, 90, 180 and 270 degrees, as published; for
-    networks trained on all rotations."""
-    outlier: float = 0.2
-    """Chance that a pixel's correspondence means nothing."""
-    aligned: int = 4
-    """Refined hypotheses that are laid on the picture by its colours, at most; 0 for none."""
-    agreement: float = 0.5
-    """The first hypothesis whose colours agree this well with the picture ends the search."""
-    photometric: Literal["on", "off"] = "off"
-    """Lay the network's best pose on the photo's pixels once more, by their gradients."""
 
 
 def estimate(
@@ -101,15 +50,16 @@ def estimate(
     surface: Surface,
     renderer: MeshRenderer,
     rng: np.random.Generator,
-    settings: EstimateSettings = EstimateSettings(),
+    settings: EstimateSettings = USUAL,
     picture: Picture | None = None,
     given: Given = NOTHING_GIVEN,
 ) -> list[Hypothesis]:
-    """Refined poses, most confident first; empty where nothing in the crop looks like the object.
+    """Refined poses, best first; empty where nothing in the crop looks like the object.
 
     `renderer` holds the mesh the surface points lie on. With the `picture` the observation was made from, poses are
-    laid on it by their colours at the end. Poses that are `given` compete with the network's: as they are, and
-    refined.
+    laid on it by their colours at the end, and those that were come first, most confident first. Poses that are
+    `given` compete with the network's: as they are, and refined. Without a picture (or with `aligned` 0) the best
+    is the best scored one, or the most confident where poses are given. The first has its covariance and rivals.
     """
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     with torch.inference_mode():
@@ -140,8 +90,12 @@ def estimate(
             found.append(replace(judge(pose, observation, evidence, surface, renderer, given), source=source))
         for pose in given.poses:
             found.append(replace(judge(pose, observation, evidence, surface, renderer, given), source="local"))
+        if not found:
+            return []
         found.sort(key=lambda hypothesis: -hypothesis.score)
         if picture is None or not settings.aligned:
+            if given.poses:  # the score knows nothing of local features
+                found.sort(key=lambda hypothesis: -hypothesis.confidence)
             return with_certainty(found, given, surface.diameter, spread, confidence_of)
         # What local features propose is looked at first, and all of it.
         found.sort(key=lambda hypothesis: hypothesis.source != "local")
