@@ -206,7 +206,7 @@ def _best_in(
     finder: Finder,
     rng: np.random.Generator,
 ) -> Hypothesis | None:
-    """The best pose that one crop of the photo shows."""
+    """The best pose that one crop of the photo shows: the first, which alone has its covariance and rivals."""
     pixels = np.ascontiguousarray(crop_photo(photo, window, PICTURE).transpose(1, 2, 0))
     picture = Picture(pixels, crop_camera(camera, window, PICTURE))
     estimator = finder.estimator
@@ -215,7 +215,7 @@ def _best_in(
     else:
         observation = observe(photo, camera, window, estimator, finder.settings.rotations)
         found = estimate(observation, finder.surface, finder.renderer, rng, finder.settings, picture, given)
-    return max(found, key=lambda one: one.confidence, default=None)
+    return found[0] if found else None
 
 
 def _certain(found: list[tuple[Box, Hypothesis]], camera: Camera, finder: Finder) -> int:
