@@ -8,6 +8,7 @@ from trimesh import creation
 
 from maquette.asset.symmetries import surface_cloud, symmetries_of
 from maquette.geometry.symmetry import Symmetries, find_symmetries
+from maquette.geometry.symmetry_set import nearest_copy, rotation_about, symmetry_set
 from maquette.geometry.transforms import apply, random_rotation, rigid, rotation_angle
 from maquette.render.mesh import Mesh, load_mesh
 
@@ -125,3 +126,29 @@ def test_linemods_objects_have_the_symmetries_bop_names(real_data):
     published += [[-0.00779712, 0.0158338, 0.999844]]
     assert rotation_angle(turn[:3, :3] @ np.array(published).T) < np.radians(5)
     assert found(load_mesh(models / "obj_000012.ply")) == Symmetries()
+
+
+@pytest.mark.parametrize("axes", [0, 1, 3])
+def test_the_nearest_copy_is_the_nearest_of_all_copies(rng, axes):
+    """Against every step of every symmetry; and it shows the solid where the pose does."""
+    through = (0.2, -0.1, 0.3)
+    axis = ((0.0, 3.0, 4.0), through)
+    flip = rigid(rotation_about((1.0, 0.0, 0.0), np.pi), np.array([0.0, -0.2, 0.6]))
+    continuous = (axis,) if axes == 1 else tuple((tuple(row), through) for row in np.eye(axes))
+    for _ in range(4):
+        pose, reference = (rigid(random_rotation(rng), rng.normal(size=3)) for _ in range(2))
+        found = nearest_copy(pose, reference, (flip,), continuous)
+        angle = rotation_angle(found[:3, :3] @ reference[:3, :3].T)
+        every = [pose @ same for same in symmetry_set((flip,), continuous)]
+        least = min(rotation_angle(one[:3, :3] @ reference[:3, :3].T) for one in every)
+        assert angle <= least + 1e-9
+        assert angle < 1e-6 if axes == 3 else angle > least - 0.02
+        np.testing.assert_allclose(apply(found, np.array(through)), apply(pose, np.array(through)), atol=1e-9)
+        if axes == 1:
+            same = np.linalg.inv(pose) @ found
+            assert abs(same[:3, :3] @ [0.0, 0.6, 0.8] @ [0.0, 0.6, 0.8]) == pytest.approx(1)
+
+
+def test_a_pose_without_symmetries_is_its_own_nearest_copy(rng):
+    pose, reference = (rigid(random_rotation(rng), rng.normal(size=3)) for _ in range(2))
+    np.testing.assert_array_equal(nearest_copy(pose, reference), pose)

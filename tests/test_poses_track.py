@@ -158,6 +158,47 @@ def test_a_pose_that_went_astray_is_put_right_by_the_check(trained):
         assert seen.cam_from_obj is not None
         assert (error(seen.cam_from_obj, pose)[0] < 3) == (check == 1)
         assert seen.by == ("looked in" if check == 1 else "carried")
+        assert tracker.memory.before is (None if check == 1 else astray), "a correction is no motion"
+
+
+HALF = np.diag([-1.0, 1.0, -1.0, 1.0])
+ORIGIN = (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"symmetries": (HALF,)},
+        {"axes": (((0.0, 2.0, 0.0), ORIGIN),)},
+        {"axes": (((1.0, 0.0, 0.0), ORIGIN), ((0.0, 1.0, 0.0), ORIGIN), ((0.0, 0.0, 1.0), ORIGIN))},
+    ],
+    ids=["half turn", "axis", "ball"],
+)
+def test_a_check_that_finds_a_copy_of_the_pose_moves_nothing(trained, same):
+    """The tracker holds the pose turned by what is said to be a symmetry; a single photo finds the other copy."""
+    pose = motion(1)[0]
+    held = pose @ HALF
+    quick = replace(trained.settings, triples=300, scored=24, refined=2, aligned=1)
+    settings = TrackSettings(colours=-1.0, fall=0.0, check=1)
+    finder = replace(trained, settings=quick, **same)
+    tracker = ObjectTracker(finder, VIDEO_CAMERA, settings, memory=Memory(1, held))
+    seen = tracker.follow(film(trained, pose))
+    assert seen.by == "looked in" and seen.cam_from_obj is not None
+    assert error(seen.cam_from_obj, held)[0] < 5 and tracker.memory.before is held
+
+
+def test_an_object_that_is_found_again_is_turned_as_it_was_last_seen(trained):
+    """A frame of nothing, then a search that finds the copy of the pose."""
+    pose = motion(1)[0]
+    held = pose @ HALF
+    quick = replace(trained.settings, triples=300, scored=24, refined=2, aligned=1)
+    search = SearchSettings(scan=ScanSettings(smallest=0.3, largest=0.45))
+    finder = replace(trained, settings=quick, search=search, symmetries=(HALF,))
+    settings = TrackSettings(colours=2.0, keep=2.0)
+    tracker = ObjectTracker(finder, VIDEO_CAMERA, settings, memory=Memory(1, held))
+    seen = tracker.follow(film(trained, pose))
+    assert seen.by == "searched" and seen.cam_from_obj is not None
+    assert error(seen.cam_from_obj, held)[0] < 3
 
 
 def test_threads_share_a_finder_and_see_the_same(coloured):

@@ -22,6 +22,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from maquette.estimator.crops import crop_camera, crop_photo, crop_window
 from maquette.geometry.camera import Camera
+from maquette.geometry.symmetry_set import nearest_copy
 from maquette.geometry.transforms import Matrix4, rotation_angle
 from maquette.matching.appearance import Picture, align_appearance
 from maquette.matching.carry import Carried, Glimpse, carry
@@ -85,7 +86,10 @@ class TrackSettings:
 
 @dataclass(frozen=True)
 class Held:
-    """The pose that a step gives, and how sure it is (0..1). Other fields as in `Hypothesis`."""
+    """The pose that a step gives, and how sure it is (0..1). Other fields as in `Hypothesis`.
+
+    `corrected`: it takes the place of a pose that went astray, so what lies between them is no motion.
+    """
 
     cam_from_obj: Matrix4
     confidence: float
@@ -93,6 +97,7 @@ class Held:
     by: Step
     source: str
     inliers: int = 0
+    corrected: bool = False
 
 
 def carried_pose(
@@ -172,6 +177,12 @@ def search_frame(frame: Frame, camera: Camera, finder: Finder, rng: np.random.Ge
     return _held(found[0][1], "searched") if found else None
 
 
+def as_before(held: Held, last_pose: Matrix4, finder: Finder) -> Held:
+    """The same pose, of all its copies by the object's symmetries the one nearest to the last: nothing jumps."""
+    pose = nearest_copy(held.cam_from_obj, last_pose, finder.symmetries, finder.axes)
+    return replace(held, cam_from_obj=pose)
+
+
 def outline(cam_from_obj: Matrix4, camera: Camera, finder: Finder) -> Box | None:
     """The box around the object, not cut at the frame's borders; None where it is behind or beside the frame."""
     box = silhouette_box(corners_of(finder.renderer), camera, cam_from_obj)
@@ -196,7 +207,10 @@ def around(boxes: Sequence[Box]) -> Box:
 
 
 def apart(a: Matrix4, b: Matrix4, diameter: float) -> bool:
-    """Whether two poses are not the same one seen twice: 10 degrees or a tenth of the diameter between them."""
+    """Whether two poses are not the same one seen twice: 10 degrees or a tenth of the diameter between them.
+
+    No symmetry is forgiven: compare poses that are `as_before`.
+    """
     turned = rotation_angle(a[:3, :3] @ b[:3, :3].T) > np.radians(10)
     return bool(turned or np.linalg.norm(a[:3, 3] - b[:3, 3]) > 0.1 * diameter)
 

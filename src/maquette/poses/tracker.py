@@ -17,6 +17,7 @@ from maquette.poses.follow import (
     TrackSettings,
     apart,
     around,
+    as_before,
     carried_pose,
     hold_by_colours,
     hold_by_network,
@@ -90,6 +91,8 @@ class ObjectTracker:
         rng = np.random.default_rng([self._seed, memory.frame_idx])
         held = None if memory.cam_from_obj is None else self._expected(frame, memory.cam_from_obj, rng)
         held = held if held is not None else self._searched(frame, rng)
+        if held is not None and held.by in ("looked in", "searched") and memory.cam_from_obj is not None:
+            held = as_before(held, memory.cam_from_obj, self._finder)
         state = self._state(held)
         self.memory = self._next(held, state)
         self._last = frame
@@ -136,7 +139,7 @@ class ObjectTracker:
         checked = held.by in ("looked in", "searched")
         # What hides part of the object must not lower what is asked of the rest at once.
         level = max(held.agreement or 0.0, 0.9 * old.level) if checked or state == "found" else old.level
-        before = old.cam_from_obj if state == "followed" else None
+        before = old.cam_from_obj if state == "followed" and not held.corrected else None
         return Memory(frame_idx, held.cam_from_obj, before, 0, 0 if checked else old.since_check + 1, level)
 
     def _expected(self, frame: Frame, last_pose: Matrix4, rng: np.random.Generator) -> Held | None:
@@ -178,17 +181,18 @@ class ObjectTracker:
         return around(boxes) if boxes else None
 
     def _checked(self, frame: Frame, held: Held, rng: np.random.Generator) -> Held:
-        """The pose, or the one that a single photo would get there, where that is another and colours do not
-        contradict it.
+        """The pose, or the one that a single photo would get there, where that is another (by all of the object's
+        symmetries) and colours do not contradict it.
         """
         box = outline(held.cam_from_obj, self._camera, self._finder)
         other = None if box is None else look_in_box(frame, box, self._camera, self._quick, rng)
         if other is None or other.confidence < self._finder.search.sure:
             return held
+        other = as_before(other, held.cam_from_obj, self._finder)
         if not apart(held.cam_from_obj, other.cam_from_obj, self._finder.diameter):
             return replace(held, by="looked in", confidence=max(held.confidence, other.confidence))
         contradicted = (other.agreement or 0.0) < (held.agreement or 0.0) - 0.05
-        return held if contradicted else other
+        return held if contradicted else replace(other, corrected=True)
 
 
 def _quicker(finder: Finder, settings: TrackSettings) -> Finder:
