@@ -128,6 +128,15 @@ def test_what_does_not_fit_is_said(workspace: Workspace, folder: Path, video: Pa
     assert "has no frames that can be decoded" in refused(["track", root, str(tmp_path / "a.mp4"), "--name", "x"])
     assert "is no stretch of a video" in refused(["track", root, str(video), "--frames", "-3:5"])
     assert "must be a plain folder name" in refused(["track", root, str(video), "--name", "a/b"])
+    assert "--track.scan-every 0: it must be 1 or more" in refused(
+        ["track", root, str(video), "--track.scan-every", "0"]
+    )
+    assert "--settings.finished 0: it must be 1 or more" in refused(
+        ["track", root, str(video), "--settings.finished", "0"]
+    )
+    assert "there is nothing to use in" in refused(["track", root, str(video), "--unfinished"])
+    assert "knows no several objects, and not 'cube'" in refused(["track", root, str(video), "--estimator", root])
+    assert "no network is used" in refused(["track", root, str(video), "--mesh", root, "--name", "m"])
     assert "expected frames a second" in refused(["track", root, str(video), "--rate", "0"])
     lens = Lens("PINHOLE", 640, 480, (500.0, 500.0, 320.0, 240.0))
     write_camera(tmp_path / "camera.json", lens)

@@ -19,11 +19,12 @@ from maquette.estimator.objects import shared_objects, with_network
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
 from maquette.geometry.transforms import Matrix4
-from maquette.matching.estimate import EstimateSettings
+from maquette.matching.settings import EstimateSettings, check_settings
 from maquette.poses.boxes import Box, clip_box
 from maquette.poses.depth import lift_to_depth
 from maquette.poses.find import Finder, SearchSettings, find_objects
 from maquette.poses.follow import TrackSettings
+from maquette.poses.options import check_search
 from maquette.poses.photos import PhotoSource, find_camera
 from maquette.poses.sources import Switch, choose_sources, load_finder
 from maquette.poses.tracker import ObjectTracker, State
@@ -81,14 +82,18 @@ class Estimator:
         """The estimator of one or several workspaces; an object is called as its folder.
 
         A workspace whose network knows several objects stands for all of them. `unfinished`: use trainings that
-        are still running. Raises InputError where a folder holds neither a network nor cameras and masks.
+        are still running. Raises InputError where a folder holds neither a network nor cameras and masks, and for
+        settings by which nothing is found.
         """
         if not folders:
             raise InputError('Estimator.load needs at least one workspace, as in Estimator.load("mug/")')
+        settings, search = settings or EstimateSettings(), search or SearchSettings()
+        check_settings(settings)
+        check_search(search)
         objects = []
         for workspace in (one for folder in folders for one in _workspaces(Path(folder), unfinished)):
             sources = choose_sources(workspace, network, local)
-            finder = load_finder(workspace, sources, settings or EstimateSettings(), search or SearchSettings())
+            finder = load_finder(workspace, sources, settings, search)
             objects.append(KnownObject(workspace.root.resolve().name, finder, _own_camera(workspace)))
         names = [one.name for one in objects]
         if len(set(names)) < len(names):

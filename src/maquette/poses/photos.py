@@ -78,6 +78,13 @@ def find_photos(photos: Path, frames: str | None) -> list[Path]:
     return select_photos(found, frames)
 
 
+def photo_ids(photo: Path, index: int, photos: list[Path]) -> tuple[int, int]:
+    """BOP's scene_id and im_id: the numbers a path SCENE/rgb/IMAGE.jpg holds, else 0 and the photo's place."""
+    folder = photo.parent.parent.name if photo.parent.name in ("rgb", "gray") else ""
+    numbered = all(path.stem.isdecimal() for path in photos)
+    return int(folder) if folder.isdecimal() else 0, int(photo.stem) if numbered else index
+
+
 def cameras_of(
     workspace: Workspace, capture: Capture | None, camera: Path | None, photos: list[Path]
 ) -> dict[str, PhotoSource]:

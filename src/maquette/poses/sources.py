@@ -68,6 +68,10 @@ def choose_sources(workspace: Workspace, network: Switch, local: Switch) -> Sour
             f"(`maquette estimator {workspace.root}`), or for poses from local features alone cameras and masks "
             f"(`maquette masks {workspace.root}`); and not both --network off and --local off"
         )
+    if not use_network and network == "auto":
+        unfinished = (workspace.unfinished_estimator / "networks.safetensors").exists()
+        hint = "; its training is unfinished (use it so far: --unfinished)" if unfinished else ""
+        say(f"poses: {workspace.root} has no trained network, so by local features alone{hint}")
     return Sources(use_network, features)
 
 

@@ -17,18 +17,21 @@ from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import BopResult, write_results
 from maquette.data.images import write_image
-from maquette.data.jsonio import from_plain, read_record, to_plain, write_json
+from maquette.data.jsonio import read_record, to_plain, write_json
 from maquette.data.progress import Stopwatch, say
 from maquette.data.progress import track as with_bar
 from maquette.data.records import PoseEstimate
 from maquette.data.workspace import Workspace, begin_stage
+from maquette.estimator.objects import with_network
 from maquette.geometry.camera import Camera
-from maquette.matching.estimate import EstimateSettings
+from maquette.matching.settings import EstimateSettings, check_settings
 from maquette.poses.find import Finder, SearchSettings
 from maquette.poses.follow import TrackSettings
-from maquette.poses.photos import PhotoSource, find_camera
+from maquette.poses.lines import add_line, read_records, whole_records
+from maquette.poses.options import check_name, check_search, check_track
+from maquette.poses.photos import PhotoSource, find_camera, photo_ids
 from maquette.poses.sources import Sources, Switch, choose_sources, load_finder
-from maquette.poses.stage import PosesRecord, photo_ids
+from maquette.poses.stage import PosesRecord
 from maquette.poses.tracker import Memory, ObjectTracker, Tracked
 from maquette.poses.video import Frames, VideoWriter, draw_tracked, open_frames
 
@@ -52,6 +55,13 @@ class TrackConfig:
     """The results go into poses/NAME."""
     obj_id: int = 1
     """The object's number in the results file."""
+    estimator: Path | None = None
+    """The workspace of a network that knows several objects, this one among them."""
+    mesh: Path | None = None
+    """Follow with this mesh (.ply, .obj, .glb) instead of the one that the network learnt; in the frame and unit of
+    that one."""
+    unfinished: bool = False
+    """Use a training that is still running, or was stopped: the weights it has averaged so far."""
     network: Switch = "auto"
     """Poses from the trained network; auto: where there is one."""
     local: Switch = "auto"
@@ -101,6 +111,7 @@ def run(workspace: Workspace, request: TrackConfig, overwrite: bool = False) -> 
     """Follow the object through a video. Raises InputError for everything a person can mend."""
     watch = Stopwatch()
     _check(request)
+    workspace = with_network(workspace, request.estimator, request.unfinished)
     frames = open_frames(request.video, request.frames, request.rate)
     sources = choose_sources(workspace, request.network, request.local)
     inputs = _inputs(workspace, request, sources)
@@ -108,7 +119,7 @@ def run(workspace: Workspace, request: TrackConfig, overwrite: bool = False) -> 
     if stage.complete:
         say(f"track: complete in {stage.final}")
         return TrackResult(stage.final, read_record(stage.final / "track.json", TrackSummary))
-    finder = load_finder(workspace, sources, request.settings, request.search)
+    finder = load_finder(workspace, sources, request.settings, request.search, request.mesh)
     capture = load_capture(workspace) if (workspace.cameras / "cameras.json").exists() else None
     source = find_camera(workspace, capture, request.camera)
     lines = stage.partial / "frames.jsonl"
@@ -140,49 +151,35 @@ def follow_frames(
         say(f"  goes on after {done} frames")
     # The last frame that was done is looked at again: corners are followed from it.
     shown = frames.read(max(0, done - 1))
-    with open(lines, "a") as file:
-        for place, (name, number, taken) in enumerate(
-            with_bar(shown, "track", max(frames.count - max(0, done - 1), 0) or None), max(0, done - 1)
-        ):
-            frame = source.fit(taken, name)
-            if place < done:
-                tracker = ObjectTracker(finder, source.camera, settings, seed, memory, frame)
-                continue
-            tracked = tracker.follow(frame)
-            line = TrackedFrame(name, number, tracked, tracker.memory)
-            file.write(json.dumps(to_plain(line)) + "\n")
-            file.flush()
+    for place, (name, number, taken) in enumerate(
+        with_bar(shown, "track", max(frames.count - max(0, done - 1), 0) or None), max(0, done - 1)
+    ):
+        frame = source.fit(taken, name)
+        if place < done:
+            tracker = ObjectTracker(finder, source.camera, settings, seed, memory, frame)
+            continue
+        tracked = tracker.follow(frame)
+        add_line(lines, TrackedFrame(name, number, tracked, tracker.memory))
 
 
 def read_lines(lines: Path) -> Iterator[TrackedFrame]:
     """The frames that a frames.jsonl holds, in order, one at a time. Raises InputError for a broken line."""
-    with open(lines) as file:
-        for number, line in enumerate(file, 1):
-            try:
-                plain = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{lines}, line {number}: not JSON ({error})") from None
-            yield from_plain(TrackedFrame, plain, lines)
+    return read_records(lines, TrackedFrame)
 
 
 def _resume(lines: Path) -> tuple[int, Memory]:
     """How many whole lines there are (a last one that was cut short is removed), and what is known after them."""
-    if not lines.exists():
-        return 0, Memory()
-    with open(lines, "rb+") as file:
-        whole = 0
-        for line in file:
-            whole += len(line) if line.endswith(b"\n") else 0
-        file.truncate(whole)
     done, memory = 0, Memory()
-    for one in read_lines(lines):
+    for one in whole_records(lines, TrackedFrame):
         done, memory = done + 1, one.memory
     return done, memory
 
 
 def _check(request: TrackConfig) -> None:
-    if not request.name or "/" in request.name or request.name.startswith("."):
-        raise InputError(f"--name {request.name!r} must be a plain folder name")
+    check_name(request.name)
+    check_settings(request.settings)
+    check_search(request.search)
+    check_track(request.track)
     if request.rate is not None and not 0 < request.rate <= 1000:
         raise InputError(f"--rate {request.rate:g}: expected frames a second, above 0 and at most 1000")
 
@@ -191,6 +188,7 @@ def _inputs(workspace: Workspace, request: TrackConfig, sources: Sources) -> dic
     inputs = {"video": request.video, "cameras": workspace.cameras / "cameras.json"}
     inputs |= sources.files(workspace)
     inputs |= {"camera": request.camera} if request.camera else {}
+    inputs |= {"mesh": request.mesh} if request.mesh else {}
     return inputs
 
 

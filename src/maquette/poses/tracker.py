@@ -25,6 +25,7 @@ from maquette.poses.follow import (
     outline,
     search_frame,
 )
+from maquette.poses.options import check_track
 
 State = Literal["found", "followed", "lost"]
 
@@ -68,6 +69,7 @@ class Tracked:
 class ObjectTracker:
     """Follows one object through the frames of one camera. A finder may be shared by many, a tracker by none.
 
+    Raises InputError for settings by which nothing can be followed.
     What it keeps does not grow: the last frame and `memory`. A tracker made with both goes on as the one before.
     """
 
@@ -83,6 +85,7 @@ class ObjectTracker:
         self.memory = memory or Memory()
         self._finder, self._camera, self._seed, self._last = finder, camera, seed, last
         self._settings = settings or TrackSettings()
+        check_track(self._settings)
         self._quick = _quicker(finder, self._settings)
 
     def follow(self, frame: Frame) -> Tracked:
