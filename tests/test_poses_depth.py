@@ -1,5 +1,6 @@
 """Poses corrected by depth images: along the ray, to the surface, among rivals; the images themselves."""
 
+import re
 from dataclasses import replace
 
 import cv2
@@ -13,7 +14,7 @@ from maquette.data.records import PoseEstimate, PoseMode
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import rigid, rotation_angle
 from maquette.matching.depth import depth_agreement, fit_to_surface, move_along_ray
-from maquette.poses.depth import check_depth_unit, crop_depth, lift_to_depth
+from maquette.poses.depth import check_depths, crop_depth, lift_to_depth
 from maquette.poses.find import Finder
 from maquette.render.views import render_view
 from matching_oracle import make_oracle
@@ -142,6 +143,38 @@ def test_of_rivals_in_a_photo_depth_chooses_the_one_it_shows(bracket):
     np.testing.assert_array_equal(found, turned)
 
 
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [(0.001, "is it in metres (--depth-unit 1)?"), (1000.0, "is it in millimetres (--depth-unit 0.001)?")],
+)
+def test_depth_in_another_unit_is_refused(bracket, unit, said):
+    diameter = bracket.surface.diameter
+    truth = rigid(np.eye(3), np.array([0.0, 0.1 * diameter, 4 * diameter]))
+    camera = Camera(320, 240, 600.0, 600.0, 160.0, 120.0)
+    depth = render_view(bracket.renderer, camera, truth).depth.double().numpy()
+    depth = np.where(depth > 0, depth, 8 * diameter) * unit
+    finder, photo = Finder(bracket.renderer, diameter, True), np.zeros((240, 320, 3), np.uint8)
+    with pytest.raises(InputError, match=re.escape(said)):
+        lift_to_depth(PoseEstimate("a.png", camera, None, truth), photo, depth, finder)
+    nothing = PoseEstimate("a.png", camera, None, None)
+    assert lift_to_depth(nothing, photo, depth, finder) is nothing
+
+
+def test_what_is_known_of_errors_stays_where_depth_moves_nothing(bracket):
+    diameter = bracket.surface.diameter
+    truth = rigid(np.eye(3), np.array([0.0, 0.1 * diameter, 4 * diameter]))
+    camera = Camera(320, 240, 600.0, 600.0, 160.0, 120.0)
+    depth = render_view(bracket.renderer, camera, truth).depth.double().numpy()
+    finder, photo = Finder(bracket.renderer, diameter, True), np.zeros((240, 320, 3), np.uint8)
+    modes = PoseMode(truth, 0.65), PoseMode(truth @ np.diag([-1.0, -1.0, 1.0, 1.0]), 0.35, True)
+    estimate = PoseEstimate("a.png", camera, None, truth, covariance=np.eye(6), modes=modes)
+    kept = lift_to_depth(estimate, photo, np.zeros_like(depth), finder)
+    assert kept.covariance is not None and kept.modes == modes
+    away = replace(estimate, cam_from_obj=rigid(np.eye(3), truth[:3, 3] * 1.03), modes=())
+    moved = lift_to_depth(away, photo, depth, finder)
+    assert moved.covariance is None and not np.array_equal(moved.cam_from_obj, away.cam_from_obj)
+
+
 def test_depth_images_are_read_in_metres_and_colours_refused(tmp_path):
     from PIL import Image
 
@@ -150,6 +183,16 @@ def test_depth_images_are_read_in_metres_and_colours_refused(tmp_path):
     np.testing.assert_allclose(read_depth(tmp_path / "a.png", 0.001), [[0, 1.5], [0.25, 0]])
     np.save(tmp_path / "b.npy", np.array([[np.nan, -1.0, 2.0]]))
     np.testing.assert_allclose(read_depth(tmp_path / "b.npy", 1.0), [[0, 0, 2]])
+    Image.fromarray(np.array([[0.5, 2.0]], np.float32)).save(tmp_path / "f.tif")
+    np.save(tmp_path / "i.npy", stored)
+    for name, metres in (
+        ("a.png", [[0, 1.5], [0.25, 0]]),
+        ("i.npy", [[0, 1.5], [0.25, 0]]),
+        ("b.npy", [[0, 0, 2]]),
+        ("f.tif", [[0.5, 2.0]]),
+    ):
+        np.testing.assert_allclose(read_depth(tmp_path / name), metres)
+    np.testing.assert_allclose(read_depth(tmp_path / "f.tif", 0.001), [[0.0005, 0.002]])
     write_image(tmp_path / "c.png", np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(InputError, match="is no depth image: expected one channel of 16 bits"):
         read_depth(tmp_path / "c.png", 0.001)
@@ -163,7 +206,9 @@ def test_depth_images_are_read_in_metres_and_colours_refused(tmp_path):
     [
         (800, 0.001, None),
         (8000, 0.0001, None),
-        (800, 1.0, r"800 m away by --depth-unit 1: is this in millimetres\? Give the metres of one stored unit"),
+        (0.8, None, None),
+        (800.0, None, r"b\.npy: what is seen is 800 m away: is this in millimetres\? Give --depth-unit"),
+        (800, 1.0, r"800 m away by --depth-unit 1: is this in millimetres\? Give --depth-unit, the metres of one"),
         (0.8, 0.001, r"0\.0008 m away by --depth-unit 0\.001: is this in metres\?"),
         (800, 0.0, r"--depth-unit 0: expected metres above 0"),
         (800, float("nan"), r"--depth-unit nan: expected metres above 0"),
@@ -174,7 +219,7 @@ def test_a_unit_by_which_nothing_is_within_reach_is_asked_about(tmp_path, stored
     np.save(tmp_path / "b.npy", np.where(np.eye(4, 6) > 0, stored, np.nan))
     photos = [tmp_path / "a.png", tmp_path / "b.png"]
     if said is None:
-        check_depth_unit(tmp_path, photos, metres)
+        check_depths(tmp_path, photos, metres)
         return
     with pytest.raises(InputError, match=said):
-        check_depth_unit(tmp_path, photos, metres)
+        check_depths(tmp_path, photos, metres)

@@ -127,6 +127,21 @@ def test_poses_without_network_and_without_boxes(workspace, tests_of_cube):
     assert [e.photo for e in again.estimates] == [e.photo for e in record.estimates]
 
 
+def test_a_rehearsal_without_a_network_is_refused(workspace, tests_of_cube):
+    with pytest.raises(InputError, match="--rehearse fits the confidences of a trained network, and none is used"):
+        run(workspace, PosesConfig(photos=tests_of_cube[0], name="rehearsed", rehearse=True))
+    assert not workspace.confidence.exists()
+
+
+def test_that_there_is_no_network_is_said(workspace, tmp_path, capsys):
+    choose_sources(workspace, "auto", "auto")
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{workspace.root} has no trained network, so by local features alone" in said
+    assert "--unfinished" not in said
+    choose_sources(workspace, "off", "auto")
+    assert "no trained network" not in capsys.readouterr().err
+
+
 def test_every_instance_in_a_photo_is_found_and_none_twice(workspace, tmp_path):
     eyes = (((0.3, 0.25, 0.4), (0.1, -0.05, 0.05)), ((0.1, -0.4, 0.35), (0.1, 0.0, 0.05)))
     cams = [look_at(np.array(eye), np.array(at), np.array([0.0, 0, 1])) for eye, at in eyes]

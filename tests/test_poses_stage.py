@@ -19,8 +19,10 @@ from maquette.estimator.model import EstimatorRecord, save_estimator
 from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.find import SearchSettings
+from maquette.poses.lines import read_records
+from maquette.poses.photos import PhotoSource
 from maquette.poses.sources import choose_sources, load_finder
-from maquette.poses.stage import PosesConfig, PosesRecord, run
+from maquette.poses.stage import PhotoLine, PosesConfig, PosesRecord, run
 from maquette.render.mesh import Mesh, load_mesh, save_mesh
 from toys import CAMERA, Toy, make_toy
 
@@ -87,6 +89,115 @@ def test_a_complete_result_is_kept_and_a_different_one_is_not_overwritten(toy, t
         run(toy.workspace, request_of(toy, boxes=boxes, seed=1))
 
 
+def write_two(folder: Path, second: list[float]) -> Path:
+    """Two boxes of the first photo, one of the second."""
+    path = folder / "boxes.json"
+    path.write_text(json.dumps({"000.png": [[20, 10, 70, 60], second], "001.png": [20, 10, 70, 60]}))
+    return path
+
+
+def test_all_boxes_that_are_given_are_looked_in_unless_a_number_is(toy, tmp_path, capsys):
+    boxes = write_two(tmp_path, [5, 5, 40, 50])
+    request = request_of(toy, boxes=boxes, frames="0:2")
+    found = run(toy.workspace, request).estimates
+    assert sorted((e.photo, e.box) for e in found) == [
+        ("000.png", (5.0, 5.0, 40.0, 50.0)),
+        ("000.png", (20.0, 10.0, 70.0, 60.0)),
+        ("001.png", (20.0, 10.0, 70.0, 60.0)),
+    ]
+    assert "--instances" not in capsys.readouterr().err
+    one = run(toy.workspace, replace(request, search=SearchSettings(instances=1), name="one")).estimates
+    assert [e.box for e in one] == [(20.0, 10.0, 70.0, 60.0)] * 2
+    assert "of 3 boxes the best 2 are looked in (--instances 1)" in capsys.readouterr().err
+
+
+def test_masks_of_several_instances_are_all_looked_in(toy, tmp_path):
+    for index, (rows, columns) in enumerate(((slice(10, 60), slice(20, 70)), (slice(5, 25), slice(5, 20)))):
+        mask = np.zeros((CAMERA.height, CAMERA.width), np.uint8)
+        mask[rows, columns] = 255
+        write_image(tmp_path / f"000_{index}.png", mask)
+    found = run(toy.workspace, request_of(toy, masks=tmp_path, frames="0:1")).estimates
+    assert sorted(e.box for e in found if e.box) == [(5.0, 5.0, 20.0, 25.0), (20.0, 10.0, 70.0, 60.0)]
+
+
+def test_a_box_beside_its_photo_costs_that_box_and_no_more(toy, tmp_path, capsys):
+    boxes = write_two(tmp_path, [200, 10, 270, 60])
+    found = run(toy.workspace, request_of(toy, boxes=boxes, frames="0:2")).estimates
+    assert [(e.photo, e.box) for e in found] == [(n, (20.0, 10.0, 70.0, 60.0)) for n in ("000.png", "001.png")]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the box of 000.png (200.0, 10.0, 270.0, 60.0) lies outside the 96x72 photo, so nothing" in said
+    boxes.write_text(json.dumps({"000.png": [200, 10, 270, 60], "001.png": [20, 10, 70, 60]}))
+    found = run(toy.workspace, request_of(toy, boxes=boxes, frames="0:2", name="b")).estimates
+    assert found[0].photo == "000.png" and found[0].box is None and found[0].cam_from_obj is None
+
+
+def copied_photos(toy: Toy, folder: Path) -> Path:
+    folder.mkdir()
+    for index in range(3):
+        shutil.copy(toy.workspace.photo(f"{index:03d}.png"), folder)
+    return folder
+
+
+def test_a_photo_that_cannot_be_read_has_no_pose_and_the_others_have_theirs(toy, tmp_path, capsys):
+    photos = copied_photos(toy, tmp_path / "photos")
+    boxes = write_boxes(tmp_path, {f"{i:03d}.png": [20, 10, 70, 60] for i in range(3)})
+    request = request_of(toy, photos=photos, boxes=boxes, frames=None)
+    whole = run(toy.workspace, request).estimates
+    (photos / "001.png").write_bytes(b"cut short")
+    with pytest.raises(InputError, match="input photos has changed"):
+        run(toy.workspace, request)
+    broken = run(toy.workspace, replace(request, name="broken"))
+    assert [e.photo for e in broken.estimates] == ["000.png", "001.png", "002.png"]
+    assert broken.estimates[1].cam_from_obj is None
+    for index in (0, 2):
+        np.testing.assert_array_equal(broken.estimates[index].cam_from_obj, whole[index].cam_from_obj)
+    assert "no pose in 001.png" in (said := " ".join(capsys.readouterr().err.split())) and "Copy it again" in said
+    assert [row.im_id for row in read_results(broken.folder / "results.csv")] == [0, 2]
+    (photos / "000.png").write_bytes(b"cut short")
+    with pytest.raises(InputError, match=r"000\.png cannot be read as an image"):
+        run(toy.workspace, replace(request, name="first"))
+
+
+def test_what_was_stopped_goes_on_after_the_last_photo(toy, tmp_path, monkeypatch):
+    photos = copied_photos(toy, tmp_path / "photos")
+    boxes = write_boxes(tmp_path, {f"{i:03d}.png": [20, 10, 70, 60] for i in range(3)})
+    request = request_of(toy, photos=photos, boxes=boxes, frames=None, overlays=True)
+    whole = run(toy.workspace, request)
+    read: list[str] = []
+    plain = PhotoSource.read
+
+    def until_the_power_fails(self: PhotoSource, path: Path) -> np.ndarray:
+        if len(read) == 2:
+            raise KeyboardInterrupt
+        read.append(path.name)
+        return plain(self, path)
+
+    again = replace(request, name="again")
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(PhotoSource, "read", until_the_power_fails)
+        run(toy.workspace, again)
+    lines = toy.workspace.poses("again").with_name(".again.partial") / "photos.jsonl"
+    assert [line.photo for line in read_records(lines, PhotoLine)] == ["000.png", "001.png"]
+    with open(lines, "a") as file:
+        file.write('{"photo": "002.png", "esti')
+    read.clear()
+    with monkeypatch.context() as counted:
+        counted.setattr(PhotoSource, "read", until_the_power_fails)
+        result = run(toy.workspace, again)
+    assert read == ["002.png"] and not (result.folder / "photos.jsonl").exists()
+    for name in ("poses.json", "results.csv"):
+        assert _timeless(result.folder / name) == _timeless(whole.folder / name)
+    assert len(list((result.folder / "overlays").iterdir())) == 3
+
+
+def _timeless(path: Path) -> object:
+    """A file's content without the seconds that things took."""
+    if path.suffix == ".csv":
+        return [line.rsplit(",", 1)[0] for line in path.read_text().splitlines()]
+    content = json.loads(path.read_text())
+    return [{key: value for key, value in one.items() if key != "seconds"} for one in content["estimates"]]
+
+
 def test_boxes_are_projected_from_another_workspace(toy):
     result = run(toy.workspace, request_of(toy, box_from=toy.workspace.root))
     assert result.box_source == "projected from truth cameras"
@@ -134,6 +245,10 @@ def test_what_is_missing_is_said(toy, tmp_path):
         run(type(toy.workspace)(tmp_path / "other"), request_of(toy, boxes=boxes))
     with pytest.raises(InputError, match="plain folder name"):
         run(toy.workspace, request_of(toy, boxes=boxes, name="../out"))
+    with pytest.raises(InputError, match=r"--settings\.refined 0: it must be 1 or more"):
+        run(toy.workspace, request_of(toy, settings=replace(SETTINGS, refined=0)))
+    with pytest.raises(InputError, match="--instances 0: it must be 1 or more"):
+        run(toy.workspace, request_of(toy, search=SearchSettings(instances=0)))
 
 
 def test_a_mesh_to_estimate_with_must_lie_where_the_learnt_one_does(toy, tmp_path):

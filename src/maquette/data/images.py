@@ -65,9 +65,10 @@ def read_labels(path: Path) -> UInt8[np.ndarray, "height width"]:
     return np.asarray(_open(path).convert("L"))
 
 
-def read_depth(path: Path, metres: float) -> Float[np.ndarray, "height width"]:
+def read_depth(path: Path, metres: float | None = None) -> Float[np.ndarray, "height width"]:
     """Depth (z) in metres, 0 where unknown: a 16-bit or float image or a .npy, `metres` the length of one unit.
 
+    Where nobody says so, whole numbers are millimetres and floats metres, as sensors and renderers write them.
     Sensors also write 65535, the most that 16 bits hold, where they did not measure (Kinect, 7-Scenes). Raises
     InputError where it cannot be read or has colours.
     """
@@ -81,6 +82,8 @@ def read_depth(path: Path, metres: float) -> Float[np.ndarray, "height width"]:
             f"{'x'.join(str(n) for n in depth.shape)}"
         )
     saturated = depth == UNMEASURED if depth.dtype.kind in "iu" else False
+    if metres is None:
+        metres = 0.001 if depth.dtype.kind in "iu" else 1.0
     depth = depth.astype(np.float64) * metres
     return np.where(np.isfinite(depth) & (depth > 0) & ~np.asarray(saturated), depth, 0.0)
 

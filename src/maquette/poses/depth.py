@@ -22,34 +22,39 @@ from maquette.render.views import render_view, silhouette_box
 
 # Side of the crop in which depths are compared.
 SIDE = 128
+# A depth that is so many times too near or too far is in another unit (a thousand, of millimetres and metres).
+ANOTHER_UNIT = 200.0
 SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
 
-def depth_beside(folder: Path, photo: Path, metres: float) -> Float[np.ndarray, "height width"]:
-    """The depth image of a photo by its stem, in metres. Raises InputError where there is none."""
+def depth_beside(folder: Path, photo: Path) -> Path:
+    """The depth image of a photo, by its stem. Raises InputError where there is none."""
     for suffix in SUFFIXES:
         path = folder / f"{photo.stem}{suffix}"
         if path.exists():
-            return read_depth(path, metres)
+            return path
     raise InputError(
         f"{folder} has no depth image of {photo.name}: expected {photo.stem}.png (16 bit), .tif or .npy"
     )
 
 
-def check_depth_unit(folder: Path, photos: Sequence[Path], metres: float) -> None:
-    """Raises InputError where no object can be as far away as the first depth image that measured anything says."""
-    if not 0 < metres < math.inf:
+def check_depths(folder: Path, photos: Sequence[Path], metres: float | None) -> None:
+    """Raises InputError where one of the photos has no depth image, or no object can be as far away as the first of
+    them that measured anything says."""
+    if metres is not None and not 0 < metres < math.inf:
         raise InputError(f"--depth-unit {metres:g}: expected metres above 0; 0.001 where depth is in millimetres")
-    for photo in photos:
-        depth = depth_beside(folder, photo, metres)
+    places = [depth_beside(folder, photo) for photo in photos]
+    for path in places:
+        depth = read_depth(path, metres)
         if not (depth > 0).any():
             continue
         middle = float(np.median(depth[depth > 0]))
         if not NEAREST < middle < FARTHEST:
+            said = "" if metres is None else f" by --depth-unit {metres:g}"
             stored = "millimetres" if middle >= FARTHEST else "metres"
             raise InputError(
-                f"{folder}, depth of {photo.name}: what is seen is {middle:.4g} m away by --depth-unit {metres:g}: "
-                f"is this in {stored}? Give the metres of one stored unit: 0.001 for millimetres, 1 for metres."
+                f"{path}: what is seen is {middle:.4g} m away{said}: is this in {stored}? Give --depth-unit, the "
+                "metres of one stored unit: 0.001 for millimetres, 1 for metres."
             )
         return
 
@@ -64,18 +69,22 @@ def lift_to_depth(
     not, or left alone: whichever explains the depth best. Rivals of the pose compete, each moved likewise.
 
     Pixels are trusted by the network's queries and mask where there is one, else all alike. Deviates: by the mask
-    of what is visible, where the published step has only the whole silhouette's. What the estimate said of its
-    errors was of the pose before, and is left out. Raises InputError where the object's scale is unknown.
+    of what is visible, where the published step has only the whole silhouette's. Where the pose moved, what the
+    estimate said of its errors and rivals is left out. Raises InputError where the object's scale is unknown, or
+    where the depth around the pose is in another unit.
     """
     check_metric(finder)
     if estimate.cam_from_obj is None:
         return estimate
+    check_unit(depth, estimate.cam_from_obj, estimate.camera, finder)
     rivals = [mode for mode in estimate.modes if not mode.symmetric] or [PoseMode(estimate.cam_from_obj, 1.0)]
     moved = [(_lifted(mode.cam_from_obj, estimate.camera, photo, depth, finder), mode.weight) for mode in rivals]
     seen = [(*one, weight) for one, weight in moved if one is not None]
     if not seen:
         return estimate
     best = max(seen, key=lambda one: one[1] + RIVAL * math.log(one[2]))[0]
+    if np.array_equal(best, estimate.cam_from_obj):
+        return estimate
     return replace(estimate, cam_from_obj=best, covariance=None, modes=())
 
 
@@ -118,6 +127,25 @@ def crop_depth(
     inside_x, inside_y = (column >= 0) & (column < depth.shape[1]), (row >= 0) & (row < depth.shape[0])
     cut = depth[np.ix_(row.clip(0, depth.shape[0] - 1), column.clip(0, depth.shape[1] - 1))]
     return np.where(inside_y[:, None] & inside_x, cut, 0.0).astype(np.float64)
+
+
+def check_unit(
+    depth: Float[np.ndarray, "height width"], cam_from_obj: Matrix4, camera: Camera, finder: Finder
+) -> None:
+    """Raises InputError where the depth around a pose is hundreds of times nearer or farther than the pose."""
+    outline = silhouette_box(finder.renderer.mesh.vertices.double().numpy(), camera, cam_from_obj)
+    if outline is None:
+        return
+    cut = crop_depth(depth, crop_window(outline, 1.0), SIDE)
+    if not (cut > 0).any():
+        return
+    sensed, away = float(np.median(cut[cut > 0])), float(cam_from_obj[2, 3])
+    if 1 / ANOTHER_UNIT < sensed / away < ANOTHER_UNIT:
+        return
+    meant = "is it in metres (--depth-unit 1)" if sensed < away else "is it in millimetres (--depth-unit 0.001)"
+    raise InputError(
+        f"the depth is {sensed:.3g} m where the object is {away:.3g} m away: {meant}? It is compared in metres"
+    )
 
 
 def check_metric(finder: Finder) -> None:

@@ -40,8 +40,9 @@ CROP_SCALE = 1.3
 class SearchSettings:
     """How the object is searched for in a photo."""
 
-    instances: int = 1
-    """At most this many of the object in a photo (or in each given box, one)."""
+    instances: int | None = None
+    """At most this many of the object in a photo. Without it one where the whole photo is searched; where boxes or
+    masks are given, one in each of them."""
     sure: float = 0.7
     """Where no box is given, poses of less confidence are not reported: nothing is there."""
     enough: float = 0.95
@@ -54,6 +55,11 @@ class SearchSettings:
     """Strongest local features of a photo that are matched."""
     features: LocalSettings = field(default_factory=LocalSettings)
     scan: ScanSettings = field(default_factory=ScanSettings)
+
+    @property
+    def sought(self) -> int:
+        """How many are searched for in a whole photo."""
+        return 1 if self.instances is None else self.instances
 
 
 @dataclass(frozen=True)
@@ -127,9 +133,7 @@ def search_photo(
     """The surest poses in a whole photo with the boxes they were found in; none where nothing is there."""
     search = finder.search
     found = candidates(photo, camera, finder, rng)
-    return _distinct([pair for pair in found if pair[1].confidence >= search.sure], camera, finder)[
-        : search.instances
-    ]
+    return _distinct([pair for pair in found if pair[1].confidence >= search.sure], camera, finder)[: search.sought]
 
 
 def candidates(
@@ -140,19 +144,16 @@ def candidates(
     """
     search = finder.search
     found: list[tuple[Box, Hypothesis]] = []
-    for pose in _local(photo, camera, finder, search.instances, None):
+    for pose in _local(photo, camera, finder, search.sought, None):
         box = _outline(pose.cam_from_obj, camera, finder)
         best = look_in(photo, camera, box, [pose], finder, rng, search.hopeless) if box is not None else None
         if box is not None and best is not None:
             found.append((box, best))
-    if finder.estimator is None or _certain(found, camera, finder) >= search.instances:
+    if finder.estimator is None or _certain(found, camera, finder) >= search.sought:
         return found
-    sightings = scan_photo(photo, finder.estimator, search.scan, search.instances + 2)
+    sightings = scan_photo(photo, finder.estimator, search.scan, search.sought + 2)
     for sighting in sightings:
-        if (
-            sighting.score < search.rival * sightings[0].score
-            or _certain(found, camera, finder) >= search.instances
-        ):
+        if sighting.score < search.rival * sightings[0].score or _certain(found, camera, finder) >= search.sought:
             break
         if not _explained(sighting, found, camera, finder):
             best = find_in_box(photo, camera, sighting.box, finder, rng, search.hopeless)
