@@ -27,8 +27,14 @@ ANOTHER_UNIT = 200.0
 SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
 
-def depth_beside(folder: Path, photo: Path) -> Path:
-    """The depth image of a photo, by its stem. Raises InputError where there is none."""
+def depth_beside(folder: Path, photo: Path, metres: float | None) -> Float[np.ndarray, "height width"]:
+    """The depth image of a photo by its stem, in metres; `metres` as for `read_depth`. Raises InputError where there
+    is none.
+    """
+    return read_depth(_file_of(folder, photo), metres)
+
+
+def _file_of(folder: Path, photo: Path) -> Path:
     for suffix in SUFFIXES:
         path = folder / f"{photo.stem}{suffix}"
         if path.exists():
@@ -43,7 +49,7 @@ def check_depths(folder: Path, photos: Sequence[Path], metres: float | None) -> 
     them that measured anything says."""
     if metres is not None and not 0 < metres < math.inf:
         raise InputError(f"--depth-unit {metres:g}: expected metres above 0; 0.001 where depth is in millimetres")
-    places = [depth_beside(folder, photo) for photo in photos]
+    places = [_file_of(folder, photo) for photo in photos]
     for path in places:
         depth = read_depth(path, metres)
         if not (depth > 0).any():

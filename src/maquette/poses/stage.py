@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import BopResult, write_results
-from maquette.data.images import list_photos, read_depth, read_photo, write_image
+from maquette.data.images import list_photos, read_photo, write_image
 from maquette.data.jsonio import read_record, write_json
 from maquette.data.progress import Stopwatch, say, track
 from maquette.data.records import PoseEstimate
@@ -174,7 +174,7 @@ def _look_at(task: _Task, index: int, path: Path, folder: Path) -> list[PoseEsti
     where = None if task.boxes is None else task.boxes.get(path.name, [])
     found = find_objects(path.name, photo, source.camera, where, finder, rng)
     if request.depth is not None:
-        depth = source.fit_depth(read_depth(depth_beside(request.depth, path), request.depth_unit))
+        depth = source.fit_depth(depth_beside(request.depth, path, request.depth_unit))
         found = [lift_to_depth(one, photo, depth, finder) for one in found]
     if request.overlays:
         picture = draw_estimates(photo, found, finder.renderer, finder.diameter)
