@@ -28,9 +28,7 @@ SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
 
 def depth_beside(folder: Path, photo: Path, metres: float | None) -> Float[np.ndarray, "height width"]:
-    """The depth image of a photo by its stem, in metres; `metres` as for `read_depth`. Raises InputError where there
-    is none.
-    """
+    """The depth image of a photo by its stem, in metres (`read_depth`). Raises InputError where there is none."""
     return read_depth(_file_of(folder, photo), metres)
 
 
