@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -10,17 +11,21 @@ from torch.nn.functional import normalize
 from maquette.app.main import run_command
 from maquette.data.errors import InputError
 from maquette.data.workspace import Workspace
-from maquette.fields import training
-from maquette.fields.interface import BackgroundNetwork, ForegroundNetwork
+from maquette.fields import mlp, render, training
+from maquette.fields.interface import BackgroundNetwork, ForegroundNetwork, KindName
 from maquette.fields.kinds import KINDS
 from maquette.fields.mlp import MlpBackground, MlpForeground, MlpShapes, encode_frequencies
 from maquette.fields.models import DecomposedField, FieldShapes
 from maquette.fields.neus_samples import NeusSamples, up_sample
 from maquette.fields.presets import PAPER, preset
+from maquette.fields.render import FieldRenderer
 from maquette.fields.sampling import CoarseGrids, Rays, Sampler
 from maquette.fields.stage import run
 from maquette.fields.store import load_fields
-from maquette.fields.trace import trace
+from maquette.fields.trace import Traced, trace
+from maquette.geometry.camera import Camera
+from maquette.geometry.transforms import inverse, look_at
+from maquette.kernels.hashgrid import GridShape
 from toy_capture import make_toy_capture
 
 SMALL = MlpShapes(width=48, depth=4, colour_depth=1, uniform=8, refined=2, beyond=6)
@@ -118,6 +123,50 @@ def test_the_gradient_is_the_slope_and_learns() -> None:
     assert weight.grad is not None and weight.grad.abs().max() > 0
     with torch.no_grad():
         assert not field.geometry(points)[1].requires_grad
+
+
+def test_where_nothing_is_learnt_the_gradient_is_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    field, points = MlpForeground(SMALL, 0.5, _generator()), torch.rand(30, 3, generator=_generator()) - 0.5
+    sizes, distance = [], MlpForeground._distance
+    whole = [part.detach() for part in field.geometry(points)]
+
+    def counted(self: MlpForeground, part: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(part))
+        return distance(self, part)
+
+    monkeypatch.setattr(mlp, "BLOCK", 8)
+    monkeypatch.setattr(MlpForeground, "_distance", counted)
+    with torch.no_grad():
+        for found, expected in zip(field.geometry(points), whole, strict=True):
+            torch.testing.assert_close(found, expected)
+            assert not found.requires_grad
+        assert [len(part) for part in field.geometry(points[:0])] == [0, 0, 0]
+    assert sizes == [8, 8, 8, 6, 0]
+
+
+@pytest.mark.parametrize("kind", ["hashgrid", "mlp"])
+@pytest.mark.parametrize("count", [1, 4, 64])
+def test_samples_that_are_rendered_at_once_are_bounded_whatever_the_kind_and_the_threads(
+    kind: KindName, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def counted(field: DecomposedField, grids: Sampler, rays: Rays, inv_s: float, *given: object) -> Traced:
+        traced = trace(field, grids, rays, inv_s, *given)  # type: ignore[arg-type]
+        sizes.append(traced.middles.numel())
+        return traced
+
+    monkeypatch.setattr(render, "trace", counted)
+    monkeypatch.setattr(render, "threads", lambda: count)
+    monkeypatch.setattr(render, "SAMPLES", 2000)
+    monkeypatch.setattr(render, "LEAST", 100)
+    grid = GridShape(levels=2, table_bits=8, coarsest=4, finest=8)
+    shapes = FieldShapes(grid, grid, mlp=SMALL)
+    renderer = FieldRenderer(DecomposedField(shapes, 0, kind), KINDS[kind].sampler(shapes), 50.0, 20)
+    pose = inverse(look_at(np.array([0.0, 0.0, 3.0]), np.zeros(3), np.array([0.0, 1.0, 0.0])))
+    images = renderer.images(Camera(20, 16, 30.0, 30.0, 10.0, 8.0), pose)
+    assert np.isfinite(images.everything).all() and len(sizes) > 2
+    assert max(sizes) <= max(2000 // count, 100) < max(sizes) + 22
 
 
 def test_inside_the_sphere_the_background_sees_the_place_itself_and_far_places_their_inverse_distance() -> None:

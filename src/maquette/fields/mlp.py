@@ -17,6 +17,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 POSITION_BANDS, DIRECTION_BANDS, BACKGROUND_BANDS = 6, 4, 10
 CHUNK = 65536
+BLOCK = 2048
+"""Points whose gradient is taken at once where nothing is learnt: a point's graph of a distance as published takes
+13 kB."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,23 @@ class MlpForeground(nn.Module):
     def geometry(
         self, points: Float[Tensor, "point 3"]
     ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"], Float[Tensor, "point feature"]]:
-        """Signed distance, its gradient by automatic differentiation, features."""
-        learning = torch.is_grad_enabled()
+        """Signed distance, its gradient by automatic differentiation, features; where nothing is learnt, `BLOCK`
+        points at a time."""
+        if torch.is_grad_enabled():
+            out, gradient = self._with_gradient(points, learning=True)
+        else:
+            parts = [self._with_gradient(part, learning=False) for part in points.split(BLOCK)]
+            out, gradient = (torch.cat([part[k] for part in parts]) for k in range(2))
+        return out[:, 0], gradient, out[:, 1:]
+
+    def _with_gradient(
+        self, points: Float[Tensor, "point 3"], learning: bool
+    ) -> tuple[Float[Tensor, "point out"], Float[Tensor, "point 3"]]:
         with torch.enable_grad():
             points = points.detach().requires_grad_()
             out = self._distance(points)
             (gradient,) = torch.autograd.grad(out[:, 0].sum(), points, create_graph=learning)
-        if not learning:
-            out = out.detach()
-        return out[:, 0], gradient, out[:, 1:]
+        return out if learning else out.detach(), gradient
 
     def colour(
         self,

@@ -42,6 +42,10 @@ class NeusSamples(nn.Module):
         """One for all samples within the sphere, and one each beyond it."""
         return 1 + self.shapes.beyond
 
+    def samples(self, sections: int) -> int:
+        """As published, whatever is asked for."""
+        return self.shapes.uniform + ROUNDS * self.shapes.refined + self.shapes.beyond
+
     @torch.no_grad()
     def edges(
         self,

@@ -19,6 +19,9 @@ from maquette.geometry.transforms import Matrix4
 from maquette.kernels.launch import in_parallel, threads
 
 CHUNK = 8192
+SAMPLES, LEAST = 2**17, 2**13
+"""Samples of rays that all threads together ask the networks about at once, and the fewest a thread does: of the
+paper's networks, whose samples take the most memory (4 kB), 0.5 GB up to 16 threads, and 33 MB a thread beyond."""
 PLAIN = 0.35
 """Sections of a ray that cannot meet the object, as a share of those of one that may: the rest is smooth."""
 
@@ -35,7 +38,8 @@ class FieldImages:
 
 @dataclass(frozen=True)
 class FieldRenderer:
-    """Trained fields with what is needed to render them; memory is bounded by `CHUNK` rays at a time."""
+    """Trained fields with what is needed to render them. Beside the photo's own 200 bytes a pixel, memory is that
+    of `SAMPLES` samples at a time, whatever the kind, the sections and (see there) the threads."""
 
     field: DecomposedField
     grids: CoarseGrids | NeusSamples
@@ -54,7 +58,7 @@ class FieldRenderer:
         parts = [
             (part, sections)
             for chosen, sections in ((near_object, self.sections), (~near_object, plain))
-            for part in chosen.nonzero()[:, 0].split(max(1024, CHUNK // threads()))
+            for part in chosen.nonzero()[:, 0].split(self._rays_at_once(sections))
         ]
         rows = in_parallel(partial(self._row, rays[part], sections) for part, sections in parts)
         for (part, _), row in zip(parts, rows, strict=True):
@@ -70,6 +74,10 @@ class FieldRenderer:
         own = alone.foreground_weight[:, None]
         parts = [traced.composite.colour, alone.colour / own.clamp(min=1e-3), own, traced.background_alone.colour]
         return torch.cat([*parts, traced.composite.visible_weight[:, None]], -1)
+
+    def _rays_at_once(self, sections: int) -> int:
+        """Rays of a thread's part."""
+        return max(1, max(SAMPLES // threads(), LEAST) // self.grids.samples(sections))
 
     def _meets_object(self, rays: Rays) -> Bool[Tensor, "ray"]:
         """Rays that pass where the foreground may be; without a gate, those that meet the sphere."""

@@ -83,6 +83,10 @@ class Sampler(Protocol):
         """Random numbers that a ray's jitter takes."""
         ...
 
+    def samples(self, sections: int) -> int:
+        """Sections of a ray, whose edges these are, where so many are asked for."""
+        ...
+
     def edges(
         self,
         field: DecomposedField,
@@ -147,6 +151,10 @@ class CoarseGrids(nn.Module):
     def draws(self, sections: int) -> int:
         """One an edge."""
         return sections + 1
+
+    def samples(self, sections: int) -> int:
+        """As many as are asked for."""
+        return sections
 
     def edges(
         self,
