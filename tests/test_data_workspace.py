@@ -158,6 +158,18 @@ def test_training_does_not_resume_from_another_configs_checkpoint(tmp_path: Path
     assert not other.resumed and not (other.partial / "checkpoint").exists()
 
 
+def test_training_goes_on_with_other_options_that_may_change_and_says_so_in_its_records(
+    tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    final = tmp_path / "fields"
+    first = begin_stage(final, _Config(), inputs, keep=True, changeable=("box",))
+    (first.partial / "checkpoint").write_text("step 5")
+    other = begin_stage(final, _Config(box=("b", 1.0)), inputs, keep=True, changeable=("box",))
+    assert other.resumed and (other.partial / "checkpoint").exists()
+    assert json.loads((other.partial / "config.json").read_text())["box"] == ["b", 1.0]
+    assert not begin_stage(final, _Config(steps=20), inputs, keep=True, changeable=("box",)).resumed
+
+
 def test_hashes_follow_names_and_contents_but_not_provenance(tmp_path: Path) -> None:
     folder = tmp_path / "stage"
     folder.mkdir()

@@ -13,6 +13,7 @@ from maquette.app.main import run_command
 from maquette.app.presets import expand
 from maquette.data.errors import InputError
 from maquette.data.workspace import Workspace
+from maquette.fields import training
 from maquette.fields.composition import compose_max, compose_sum, compose_where
 from maquette.fields.config import FieldsConfig
 from maquette.fields.diagnosis import Row, diagnose
@@ -27,6 +28,7 @@ from maquette.fields.sampling import CoarseGrids, Rays
 from maquette.fields.stage import run
 from maquette.fields.store import load_fields
 from maquette.fields.trace import trace
+from maquette.fields.training import _stop_at_nan
 from maquette.geometry.sphere import Sphere
 from maquette.kernels.hashgrid import GridShape
 from toy_capture import make_toy_capture
@@ -286,6 +288,19 @@ def test_a_lost_training_is_one_error_that_says_how_to_go_on_anyway(tmp_path: Pa
         Metrics(tmp_path / "metrics.jsonl", first=10_000).stop_if_lost(1500)
 
 
+def test_what_to_try_is_an_option_that_the_kind_has() -> None:
+    worse = _history(20, 0.2) + [Row(500 + 25 * k, 18.0, 0.2, 0.2, 0.8) for k in range(25)]
+    for rows in (worse, _history(3, 0.2, psnr=float("nan"))):
+        for kind, has in (("hashgrid", True), ("mlp", False)):
+            found = diagnose(rows, 1500, kind)
+            assert found is not None and "--fields.network-rate" in found
+            assert ("grid-rate" in found or "sharpness.last" in found) == has
+    with pytest.raises(
+        InputError, match=r"step 7: the term `colour` is nan. Try half of --fields.network-rate, or"
+    ):
+        _stop_at_nan({"colour": torch.tensor(torch.nan)}, 7, "mlp")
+
+
 def test_presets_are_typed_for_the_person_and_what_was_typed_wins() -> None:
     assert expand("fields", ["w", "--steps", "3"]) == ["w", "--steps", "3"]
     assert expand("scores", ["w", "--kind", "mlp"]) == ["w", "--kind", "mlp"]
@@ -321,6 +336,24 @@ def test_options_train_and_load(masked: Workspace, config: FieldsConfig, terms: 
     assert terms <= set(_metrics(masked))
     field, _, record = load_fields(masked.fields)
     assert field.composition == config.composition and record.noise.spoil == config.spoil
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_without_the_diagnosis(
+    masked: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(self: Metrics, steps: int, kind: str) -> None:
+        if len(self._rows) > 1:
+            raise InputError("training of the fields goes nowhere")
+
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr(Metrics, "stop_if_lost", lost)
+    with pytest.raises(InputError, match="goes nowhere"):
+        run(masked, replace(TINY, seed=1), overwrite=True)
+    run(masked, replace(TINY, seed=1, diagnosis="off"), overwrite=True)
+    assert "going on at step 6" in capsys.readouterr().err
+    assert json.loads((masked.fields / "config.json").read_text())["diagnosis"] == "off"
+    rows = [json.loads(line) for line in (masked.fields / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 7]
 
 
 @pytest.mark.parametrize(

@@ -177,14 +177,19 @@ def partial_of(final: Path) -> Path:
 
 
 def begin_stage(
-    final: Path, config: object, inputs: dict[str, Path], overwrite: bool = False, keep: bool = False
+    final: Path,
+    config: object,
+    inputs: dict[str, Path],
+    overwrite: bool = False,
+    keep: bool = False,
+    changeable: tuple[str, ...] = (),
 ) -> StageFolder:
     """Open a stage's folder for writing, or find it complete.
 
     `inputs` are files or folders this stage reads, by name; their hashes decide with `config` whether an
     existing result is this one. An option that did not exist when it was made is taken for its default. `keep`
-    (training) goes on with a partial folder of the same config and inputs instead of clearing it. Raises InputError
-    where a different result is in the way.
+    (training) goes on with a partial folder of the same config and inputs instead of clearing it; options that are
+    `changeable` may be others by then. Raises InputError where a different result is in the way.
     """
     partial = partial_of(final)
     old = final.with_name(f".{final.name}.old")
@@ -202,12 +207,12 @@ def begin_stage(
                 f"{final} was made from something else: {'; '.join(changes[:6])}{more}. "
                 "Add --overwrite to replace it, or choose another folder."
             )
-    resumed = keep and partial.exists() and not _differences(partial, asked, usual)
+    resumed = keep and partial.exists() and not _differences(partial, asked, usual, changeable)
     if not resumed:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for name, content in asked.items():
-            write_json(partial / name, content)
+    for name, content in asked.items():
+        write_json(partial / name, content)
     return StageFolder(final, partial, complete=False, resumed=resumed)
 
 
@@ -251,15 +256,26 @@ def _defaults(config: object) -> object:
     return found
 
 
-def _differences(folder: Path, asked: dict[str, object], usual: dict[str, object]) -> list[str]:
+def _differences(
+    folder: Path, asked: dict[str, object], usual: dict[str, object], changeable: tuple[str, ...] = ()
+) -> list[str]:
     changes = []
     for file, wanted in asked.items():
         try:
             found = read_json(folder / file)
         except InputError:
             return [f"{file} is missing or broken"]
-        changes += _compare(_filled(found, usual.get(file)), wanted, "" if file == "config.json" else "input ")
+        found = _filled(found, usual.get(file))
+        if file == "config.json":
+            found, wanted = _without(found, changeable), _without(wanted, changeable)
+        changes += _compare(found, wanted, "" if file == "config.json" else "input ")
     return changes
+
+
+def _without(options: object, names: tuple[str, ...]) -> object:
+    if not isinstance(options, dict):
+        return options
+    return {name: value for name, value in options.items() if name not in names}
 
 
 def _filled(found: object, usual: object) -> object:

@@ -5,6 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maquette.fields.interface import KindName
+
+SLOWER: dict[KindName, str] = {
+    "hashgrid": "half of --fields.grid-rate and --fields.network-rate",
+    "mlp": "half of --fields.network-rate",
+}
+"""What to try where steps are too large, of what each kind has."""
+SOFTER: dict[KindName, str] = {
+    "hashgrid": "a lower --fields.sharpness.last",
+    "mlp": "a longer --fields.sharpness.annealed",
+}
+"""What to try where the surface hardens too early."""
 WARM_UP = 0.3
 """Share of the training before which nothing is judged."""
 RECENT = 8
@@ -38,8 +50,8 @@ class Row:
     slope_error: float = float("nan")
 
 
-def diagnose(rows: Sequence[Row], steps: int) -> str | None:
-    """What is wrong with a training of `steps` steps and what to try, or None.
+def diagnose(rows: Sequence[Row], steps: int, kind: KindName = "hashgrid") -> str | None:
+    """What is wrong with a training of `steps` steps and what to try of the options that the kind has, or None.
 
     Looks for figures that are not numbers, a foreground that vanished, fills the sphere or stands where the masks
     are not, a signed distance that is none, a surface that stays soft, and PSNR that has fallen and stayed down.
@@ -48,7 +60,7 @@ def diagnose(rows: Sequence[Row], steps: int) -> str | None:
         return None
     if not np.isfinite(rows[-1].psnr):
         where = f"at step {rows[-1].step} PSNR is not a number"
-        return f"{where}. Try half of --fields.grid-rate and --fields.network-rate."
+        return f"{where}. Try {SLOWER[kind]}."
     judged = [row for row in rows if row.step >= WARM_UP * steps]
     if len(judged) < RECENT:
         return None
@@ -59,7 +71,7 @@ def diagnose(rows: Sequence[Row], steps: int) -> str | None:
         or _elsewhere(recent)
         or _steep(recent)
         or _soft(recent, steps)
-        or _falls(rows, steps)
+        or _falls(rows, steps, kind)
     )
 
 
@@ -119,7 +131,7 @@ def _soft(recent: Sequence[Row], steps: int) -> str | None:
     )
 
 
-def _falls(rows: Sequence[Row], steps: int) -> str | None:
+def _falls(rows: Sequence[Row], steps: int, kind: KindName) -> str | None:
     psnr = np.array([row.psnr for row in rows])
     smooth = np.convolve(psnr, np.full(RECENT, 1 / RECENT), "valid")
     last_step = np.array([row.step for row in rows[RECENT - 1 :]])
@@ -129,8 +141,8 @@ def _falls(rows: Sequence[Row], steps: int) -> str | None:
         return None
     return (
         f"PSNR has fallen from {smooth[best]:.1f} dB at step {last_step[best]} to {smooth[-1]:.1f} dB at step "
-        f"{last_step[-1]} and does not recover. Try half of --fields.grid-rate and --fields.network-rate, or a "
-        "lower --fields.sharpness.last; photos that contradict each other (moved object, wrong cameras) do this."
+        f"{last_step[-1]} and does not recover. Try {SLOWER[kind]}, or {SOFTER[kind]}; photos that contradict each "
+        "other (moved object, wrong cameras) do this."
     )
 
 

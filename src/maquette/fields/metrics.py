@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from maquette.data.errors import InputError
 from maquette.fields.diagnosis import Row, diagnose
+from maquette.fields.interface import KindName
 from maquette.fields.losses import eikonal_loss
 from maquette.fields.rays import Batch
 from maquette.fields.sampling import sphere_span
@@ -54,12 +55,13 @@ class Metrics:
         with open(self._path, "a") as file:
             file.write(json.dumps(row) + "\n")
 
-    def stop_if_lost(self, steps: int) -> None:
+    def stop_if_lost(self, steps: int, kind: KindName = "hashgrid") -> None:
         """Raises InputError where the figures so far say that going on is of no use."""
-        found = diagnose(self._rows, steps)
+        found = diagnose(self._rows, steps, kind)
         if found is not None:
             raise InputError(
-                f"training of the fields goes nowhere: {found} (--fields.diagnosis off goes on anyway.)"
+                f"training of the fields goes nowhere: {found} (--fields.diagnosis off goes on anyway, from the "
+                "last checkpoint.)"
             )
 
 

@@ -22,6 +22,9 @@ from maquette.kernels.device import device_named
 
 __all__ = ["FieldsConfig", "FieldsResult", "run"]
 
+CHANGEABLE = ("diagnosis", "device")
+"""Options with which a training goes on that was begun with others: they say nothing of what is learnt."""
+
 
 @dataclass(frozen=True)
 class FieldsResult:
@@ -44,7 +47,7 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     workspace.require("masks", "masks.json")
     capture = as_masked(workspace, capture)
     inputs = {"cameras": workspace.cameras, "masks": workspace.masks}
-    stage = begin_stage(workspace.fields, request, inputs, overwrite, keep=True)
+    stage = begin_stage(workspace.fields, request, inputs, overwrite, keep=True, changeable=CHANGEABLE)
     if stage.complete:
         say(f"fields: complete in {stage.final}")
         return FieldsResult(stage.final, last_psnr(stage.final), 0.0)

@@ -22,8 +22,10 @@ from maquette.data.errors import InputError
 from maquette.data.progress import Stopwatch, say, track
 from maquette.fields.config import FieldsConfig, Losses
 from maquette.fields.convex import convex_distance, outline_directions
+from maquette.fields.diagnosis import SLOWER
 from maquette.fields.exposure import Exposure
 from maquette.fields.heads import Head
+from maquette.fields.interface import KindName
 from maquette.fields.kinds import KINDS, build_field
 from maquette.fields.losses import (
     cluster_loss,
@@ -124,7 +126,7 @@ def train(
         answers = ask(field, asked, manner)
         terms = loss_terms(answers, batch, field.head, exposure, request.losses, progress)
         loss = torch.stack(list(terms.values())).sum()
-        _stop_at_nan(terms, step)
+        _stop_at_nan(terms, step, request.kind)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -133,7 +135,7 @@ def train(
             colour = exposed(answers.traced, batch, exposure)
             metrics.write(step, before + watch.seconds, answers.traced, colour, batch, terms, inv_s)
             if request.diagnosis == "on":
-                metrics.stop_if_lost(request.steps)
+                metrics.stop_if_lost(request.steps, request.kind)
         if step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
             notes = {
                 "step": step + 1,
@@ -242,10 +244,10 @@ def _number(value: float | Tensor) -> float:
     return value.item() if isinstance(value, Tensor) else value
 
 
-def _stop_at_nan(terms: dict[str, torch.Tensor], step: int) -> None:
+def _stop_at_nan(terms: dict[str, torch.Tensor], step: int, kind: KindName) -> None:
     for name, term in terms.items():
         if not torch.isfinite(term):
             raise InputError(
                 f"training of the fields diverged at step {step}: the term `{name}` is {term.item()}. "
-                "Try a lower --fields.grid-rate, or look at masks/coarse for masks that contradict each other."
+                f"Try {SLOWER[kind]}, or look at masks/coarse for masks that contradict each other."
             )
