@@ -29,6 +29,7 @@ from maquette.fields.interface import KindName
 from maquette.fields.stage import run as train_fields
 from maquette.masks.stage import run as make_masks
 from maquette.recipes.bench_rows import attempt
+from maquette.recipes.bench_variants import MASKLESS
 from maquette.scores.stage import ScoresConfig
 from maquette.scores.stage import run as score
 
@@ -134,18 +135,22 @@ def markdown(table: Table, known: dict[str, Variant]) -> str:
     """A row a variant; of each scene mean and deviation over the seeds."""
     scenes = list(dict.fromkeys(row.scene for row in table.rows))
     titles = [title if len(scenes) == 1 else f"{scene}: {title}" for scene in scenes for _, title in COLUMNS]
-    lines = [f"| variant | | the paper's mIoU | {' | '.join(titles)} |", f"|---|---|---{'|---' * len(titles)}|"]
+    paper = "the paper's mIoU | the paper's Chamfer distance"
+    lines = [f"| variant | | {paper} | {' | '.join(titles)} |", f"|---|---|---|---{'|---' * len(titles)}|"]
     for name, variant in known.items():
         own = [row for row in table.rows if row.variant == name]
         cells = [_cell([row for row in own if row.scene == scene], key) for scene in scenes for key, _ in COLUMNS]
         if own:
-            lines.append(f"| {name} | {variant.what} | {variant.paper} | {' | '.join(cells)} |")
+            known_of = f"{variant.paper} | {variant.chamfer}"
+            lines.append(f"| {name} | {variant.what} | {known_of} | {' | '.join(cells)} |")
     seeds = sorted({row.seed for row in table.rows})
     lines += [
         "",
         f"Mean and deviation over seeds {', '.join(map(str, seeds))}. The paper's figures are of its own scenes",
-        "and networks: s0 to s3 two scenes (Table III), baselines the range over data sets (Table I), others means",
-        "(IV to VI). `coarse` is scored on learnt photos, everything else on held-out ones where there are any.",
+        "and networks: s0 to s3 two scenes (Table III), baselines the range over data sets (Tables I, II), others",
+        "means (IV to VI). It does not say in which unit its Chamfer distance is, most likely the sphere's radius;",
+        "ours is over the object's diameter. `coarse` is scored on learnt photos, all else on held-out ones where",
+        f"there are any. {MASKLESS}",
     ]
     failed = [f"- {row.variant}, {row.scene}, seed {row.seed}: {row.failure}" for row in table.rows if row.failure]
     return "\n".join([*lines, *(["", "No result:", "", *failed] if failed else [])]) + "\n"

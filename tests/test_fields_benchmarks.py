@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import ablation_plan
 import ablations
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def test_coarse_masks_of_another_size_are_scored_at_the_truths(tmp_path: Path) -
     assert 0.9 < coarse_iou(halved) < 1
 
 
+def test_no_row_is_stopped_early_and_spheres_have_both_of_the_papers_figures() -> None:
+    rows = ablation_plan.variants("hashgrid")
+    assert {row.config.diagnosis for row in rows.values() if row.config is not None} == {"off"}
+    assert rows["sphere-1.2"].paper.startswith("0.920") and rows["sphere-1.2"].chamfer.startswith("0.206")
+    assert rows["offset-10"].chamfer == "0.239 (unperturbed: 0.227)"
+
+
 def test_ablations_are_a_table_that_goes_on_where_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,7 +79,10 @@ def test_ablations_are_a_table_that_goes_on_where_it_was(
     ablations.main(replace(asked, variants=("neus", "coarse"), tables=tmp_path / "tables"))
     assert not (tmp_path / "runs" / "box").exists()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3].startswith("| neus | NeuS, no masks | 0.397 to 0.792 | ") and " +- " in lines[3]
+    assert lines[0].startswith("| variant | | the paper's mIoU | the paper's Chamfer distance | mask_iou | ")
+    assert (
+        lines[3].startswith("| neus | NeuS, no masks | 0.397 to 0.792 | 0.105 to 0.387 | ") and " +- " in lines[3]
+    )
     with pytest.raises(InputError, match="is of other runs"):
         ablations.main(replace(asked, sizes=replace(sizes, steps=5), tables=tmp_path / "tables"))
     with pytest.raises(InputError, match="no variant 'nes'; there are s0"):

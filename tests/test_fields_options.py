@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from maquette.app.main import run_command
 from maquette.app.presets import expand
 from maquette.data.errors import InputError
+from maquette.data.records import View
 from maquette.data.workspace import Workspace
 from maquette.fields import training
 from maquette.fields.composition import compose_max, compose_sum, compose_where
@@ -23,13 +24,17 @@ from maquette.fields.losses import cluster_loss, colour_loss, foreground_loss
 from maquette.fields.metrics import Metrics
 from maquette.fields.models import DecomposedField, FieldShapes
 from maquette.fields.noise import NO_LABEL, Noise, perturbed_sphere, spoil_mask
+from maquette.fields.photos import sphere_pixels
 from maquette.fields.presets import preset
+from maquette.fields.rays import training_camera
 from maquette.fields.sampling import CoarseGrids, Rays
 from maquette.fields.stage import run
 from maquette.fields.store import load_fields
 from maquette.fields.trace import trace
 from maquette.fields.training import _stop_at_nan
+from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
+from maquette.geometry.transforms import rigid
 from maquette.kernels.hashgrid import GridShape
 from toy_capture import make_toy_capture
 
@@ -171,6 +176,15 @@ def test_a_sphere_is_scaled_and_moved_by_its_share() -> None:
     assert moved.radius == pytest.approx(0.6)
     assert np.linalg.norm(np.subtract(moved.centre, sphere.centre)) == pytest.approx(0.05)
     assert perturbed_sphere(sphere, 1.0, 0.0, 0) is sphere
+
+
+@pytest.mark.parametrize("scale", [0.9, 1.2])
+def test_a_scaled_sphere_leaves_the_object_as_large_in_the_photos(scale: float) -> None:
+    view = View("0.png", Camera(800, 600, 900.0, 900.0, 400.0, 300.0), rigid(np.eye(3), np.array([0, 0, 4.0])))
+    sphere, request = Sphere((0.0, 0.0, 0.0), 1.0), replace(FieldsConfig(), sphere_scale=scale)
+    camera = training_camera(view, perturbed_sphere(sphere, scale, 0.0, 0), sphere_pixels(request))
+    located = training_camera(view, sphere, FieldsConfig().object_pixels)
+    assert camera.fx == pytest.approx(located.fx, rel=0.02)
 
 
 def test_exposure_has_no_say_over_the_mean_photo_nor_over_shapes() -> None:

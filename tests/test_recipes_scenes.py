@@ -23,6 +23,7 @@ from maquette.data.jsonio import read_json, write_json
 from maquette.data.records import PoseEstimate
 from maquette.data.workspace import StageName, Workspace
 from maquette.fields.config import FieldsConfig
+from maquette.fields.presets import preset
 from maquette.geometry.lens import Lens
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import centre_of, inverse, scale_of
@@ -147,9 +148,10 @@ def test_an_ablation_is_a_row_a_variant_on_one_and_the_same_masks(scans: Path, t
     assert "*DORec, s1: 0.763 / 0.705*" in (tmp_path / "bench.md").read_text()
     assert (place / "s3" / "masks" / "config.json").exists()
     fields = {name: request.fields for name, request in learner.asked.items()}
-    assert fields["s3"] == FieldsConfig()
+    assert fields["s3"] == FieldsConfig(diagnosis="off")
     assert fields["s0"].losses.mask.weight == fields["s0"].losses.cluster.weight == 0
-    assert "Table III" in (tmp_path / "bench.md").read_text()
+    written = (tmp_path / "bench.md").read_text()
+    assert "Table III" in written and "the object sphere is fitted to them" in written
 
 
 def test_every_ablation_has_the_papers_figure_beside_each_variant() -> None:
@@ -159,6 +161,19 @@ def test_every_ablation_has_the_papers_figure_beside_each_variant() -> None:
     noisy = variants("noise", FieldsConfig())
     assert (noisy["masks 10 %"].mask_noise, noisy["labels 5 %"].label_noise) == (0.1, 0.05)
     assert variants("sphere", FieldsConfig())["offset 5 %"].sphere_offset == 0.05
+
+
+def test_without_masks_nothing_that_is_an_option_rests_on_them_and_nothing_is_stopped() -> None:
+    for kind in ("strategy", "sphere", "foreground", "noise"):
+        for fields in (FieldsConfig(), preset("mlp")):
+            assert {each.diagnosis for each in variants(kind, fields).values()} == {"off"}
+    strategy = variants("strategy", FieldsConfig())
+    for name in ("s0", "s2"):
+        blind = strategy[name]
+        assert (blind.start, blind.sharpen, blind.plane, blind.least_agreement) == ("sphere", (), "off", 0)
+        terms = blind.losses
+        assert terms.mask.weight == terms.visible.weight == terms.points.weight == 0
+    assert strategy["s2"].losses.cluster.start == 0 and strategy["s3"].plane == "on"
 
 
 def make_tanks(folder: Path) -> None:

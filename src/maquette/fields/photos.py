@@ -35,7 +35,7 @@ def training_photos(workspace: Workspace, capture: Capture, request: FieldsConfi
     """Learnt photos at training resolution. Raises InputError where fewer than three masks show the object."""
     photos, covered, noise = [], 0, noise_of(request)
     for view in learnt_views(workspace, capture, request.least_agreement):
-        camera = training_camera(view, capture.sphere, request.object_pixels)
+        camera = training_camera(view, capture.sphere, sphere_pixels(request))
         size = (camera.width, camera.height)
         mask = noise.spoilt(read_mask(workspace.coarse_mask(view.name)), view.name)
         labels_path = workspace.clusters(view.name)
@@ -59,6 +59,12 @@ def training_photos(workspace: Workspace, capture: Capture, request: FieldsConfi
         return photos
     images = feature_images([photo.colour for photo in photos], request.teacher, request.device)
     return [replace(photo, features=image) for photo, image in zip(photos, images, strict=True)]
+
+
+def sphere_pixels(request: FieldsConfig) -> int:
+    """How wide the sphere of a training is in its photos: a larger one by an ablation is as much wider, so that the
+    object is as large as ever."""
+    return max(1, round(request.object_pixels * request.sphere_scale))
 
 
 def noise_of(request: FieldsConfig) -> Noise:

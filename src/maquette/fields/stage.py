@@ -12,7 +12,7 @@ from maquette.fields.config import FieldsConfig
 from maquette.fields.metrics import last_psnr
 from maquette.fields.mlp import POSITION_BANDS
 from maquette.fields.noise import perturbed_sphere
-from maquette.fields.photos import floor_plane, noise_of, object_points, training_photos
+from maquette.fields.photos import floor_plane, noise_of, object_points, sphere_pixels, training_photos
 from maquette.fields.rays import RayBank
 from maquette.fields.stereo import dense_points
 from maquette.fields.store import FieldsRecord, save_fields
@@ -67,7 +67,7 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
         request.shapes,
         trained.inv_s,
         request.sections,
-        request.object_pixels,
+        sphere_pixels(request),
         None if floor is None else tuple(floor.tolist()),
         request.kind,
         request.composition,

@@ -28,7 +28,7 @@ from maquette.recipes.bench_papers import ABLATIONS
 from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt, means
 from maquette.recipes.bench_shared import mean_of_shared, note_of
 from maquette.recipes.bench_truth import check_truth, lay_truth, surface_beside
-from maquette.recipes.bench_variants import variants
+from maquette.recipes.bench_variants import MASKLESS, variants
 from maquette.recipes.held_out import held_out_poses
 from maquette.recipes.run import RunConfig
 from maquette.scores.stage import ScoresConfig
@@ -213,4 +213,6 @@ def _notes(protocol: Protocol, request: BenchConfig, chosen: list[Scene]) -> tup
         where, figures = ABLATIONS[request.ablation]
         printed = "; ".join(f"{name} {value}" for name, value in figures.items())
         said.append(f"Ablation: {request.ablation}. DORec, {where}: {printed}.")
+    if request.ablation == "strategy":
+        said.append(MASKLESS)
     return tuple(said)
