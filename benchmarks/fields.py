@@ -71,9 +71,15 @@ def noise_photos(count: int = 12, width: int = 320, height: int = 240) -> list[T
     return photos
 
 
+def _config(kind: KindName) -> FieldsConfig:
+    """A kind's options, but the same photos, of the same size, for both."""
+    usual = FieldsConfig()
+    return replace(preset(kind), object_pixels=usual.object_pixels, least_agreement=usual.least_agreement)
+
+
 def measure(kind: KindName, workspace: Path | None, steps: int) -> dict[str, float]:
     """Median seconds of a step, after one to warm up, at the middle of the training; peak memory of the process."""
-    config: FieldsConfig = preset(kind)
+    config = _config(kind)
     if workspace is None:
         photos = noise_photos()
     else:
@@ -117,7 +123,7 @@ class Learnt:
 
 def learn(kind: KindName, workspace: Path, folder: Path, steps: int | None) -> Learnt:
     """Train in a workspace beside, with links to the other's cameras and masks."""
-    config: FieldsConfig = preset(kind)
+    config = _config(kind)
     config = replace(config, diagnosis="off", steps=config.steps if steps is None else steps)
     beside = lend(Workspace(workspace), folder / kind, ("capture", "cameras", "masks"))
     train_fields(beside, config, overwrite=True)

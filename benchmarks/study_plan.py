@@ -203,7 +203,14 @@ def _field(ours: Recipe, sizes: Sizes) -> Study:
     paper = preset("mlp")
     mlp = replace(
         ours,
-        fields=replace(paper, steps=steps, rays=rays, object_pixels=sizes.mlp_pixels, diagnosis="off"),
+        fields=replace(
+            paper,
+            steps=steps,
+            rays=rays,
+            object_pixels=sizes.mlp_pixels,
+            least_agreement=ours.fields.least_agreement,
+            diagnosis="off",
+        ),
         asset=replace(ours.asset, resolution=max(16, sizes.resolution // 2)),
     )
     many = f"{sizes.fields_steps} steps of {sizes.fields_rays} rays"

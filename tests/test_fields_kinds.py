@@ -73,6 +73,19 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
     assert rate(0.0125, 0.05) == pytest.approx(0.5) and rate(1.0, 0.05) == pytest.approx(0.05)
 
 
+def test_the_papers_photos_are_as_taken_and_its_baselines_as_their_own_codes() -> None:
+    for config in (PAPER, preset("mlp", "neus"), preset("mlp", "semantic")):
+        assert (config.least_agreement, config.diagnosis, config.plane) == (0.0, "off", "off")
+        assert config.object_pixels > 10_000
+    plain, masked, features = (preset("mlp", name) for name in ("neus", "neus-mask", "dff"))
+    assert plain.losses.colour_form == masked.losses.colour_form == "l1"
+    assert plain.sharpness.anneal(0.125) == 0.5 and plain.sharpness.anneal(0.25) == 1
+    assert masked.sharpness.anneal(0.0) == masked.sharpness.anneal(0.5) == 1
+    assert masked.losses.mask.weight == 0.1 and masked.losses.colour_of == "mask"
+    assert features.losses.head.weight == 0.01 and features.losses.colour_form == "l2"
+    assert preset("hashgrid", "neus-mask").sharpness.anneal(0.0) == 0
+
+
 def test_geometric_initialisation_is_a_sphere() -> None:
     field = MlpForeground(MlpShapes(), 0.5, _generator())
     directions = normalize(torch.randn(200, 3, generator=_generator()), dim=-1)

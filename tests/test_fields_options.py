@@ -24,14 +24,15 @@ from maquette.fields.losses import cluster_loss, colour_loss, foreground_loss
 from maquette.fields.metrics import Metrics
 from maquette.fields.models import DecomposedField, FieldShapes
 from maquette.fields.noise import NO_LABEL, Noise, perturbed_sphere, spoil_mask
+from maquette.fields.parts import Asked, Manner, ask
 from maquette.fields.photos import sphere_pixels
 from maquette.fields.presets import preset
-from maquette.fields.rays import training_camera
+from maquette.fields.rays import Batch, training_camera
 from maquette.fields.sampling import CoarseGrids, Rays
 from maquette.fields.stage import run
 from maquette.fields.store import load_fields
 from maquette.fields.trace import trace
-from maquette.fields.training import _stop_at_nan
+from maquette.fields.training import _stop_at_nan, loss_terms
 from maquette.geometry.camera import Camera
 from maquette.geometry.sphere import Sphere
 from maquette.geometry.transforms import rigid
@@ -136,6 +137,36 @@ def test_readings_of_the_foreground_term_differ_as_documented() -> None:
     foreground_loss(weight, form="gated").backward()
     assert weight.grad is not None
     assert (weight.grad[:20] < 0).all() and (weight.grad[20:] == 0).all()
+
+
+def test_a_small_object_that_fills_its_sphere_is_not_made_to_grow_however_small_the_sphere_is_in_the_photo() -> (
+    None
+):
+    field, grids = DecomposedField(SHAPES, 0), CoarseGrids(0.6)
+    toward = normalize(torch.tensor([0.0, 0.1, -1.0]), dim=0).expand(10, 3)
+    aside = normalize(torch.tensor([1.0, 0.0, -0.5]), dim=0).expand(490, 3)
+    none = torch.zeros(500, 0)
+    for directions in (torch.cat([toward, aside]), aside):
+        rays = Rays(torch.tensor([0.0, 0.0, 3.0]).expand(len(directions), 3), directions)
+        mask, group = (
+            torch.zeros(len(directions), dtype=torch.bool),
+            torch.zeros(len(directions), dtype=torch.int64),
+        )
+        batch = Batch(rays, torch.rand(len(directions), 3), mask, group, group, none[: len(directions)])
+        asked = Asked(rays, torch.rand(len(directions), 25), rays.origins[:0], rays.origins[:0], None)
+        answers = ask(field, asked, Manner(grids, 200.0, 1.0, 24))
+        assert foreground_loss(answers.traced.composite.foreground_weight) > 0.1
+        for form in ("barrier", "soft", "gated", "mean"):
+            losses = replace(preset("mlp").losses, foreground_form=form)
+            assert loss_terms(answers, batch, None, None, losses, 0.1)["foreground"].abs() < 1e-3
+
+
+def test_every_cluster_of_a_batch_is_in_the_papers_sum_however_few_its_rays() -> None:
+    weight, group = torch.rand(12, generator=_generator()), torch.tensor([0] * 9 + [1, 2, 2])
+    means = torch.stack([weight[:9].mean(), weight[9], weight[10:].mean()])
+    entropy = -(means * means.log() + (1 - means) * (1 - means).log())
+    torch.testing.assert_close(cluster_loss(weight, group, form="sum"), entropy.sum())
+    torch.testing.assert_close(cluster_loss(weight, group), entropy[0])
 
 
 def test_the_sum_over_clusters_is_their_number_times_the_mean() -> None:

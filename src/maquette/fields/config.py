@@ -36,7 +36,7 @@ class Losses:
     smooth: LossTerm = LossTerm(0.02, start=0.1)
     """Normals of the surface against those a small step beside."""
     head: LossTerm = LossTerm(0.04)
-    """Labels (0.04 as published) or features (0.01) of a baseline's head; counts with a head alone."""
+    """Labels (0.04 as published) or features (0.01 as published) of a baseline's head; counts with a head alone."""
     exposure: LossTerm = LossTerm(0.1)
     """Gains and offsets of photos against none; counts with `--fields.exposure on` alone."""
     colour_form: ColourForm = "smooth"
@@ -46,11 +46,11 @@ class Losses:
     foreground_form: ForegroundForm = "barrier"
     """Reading of Eq. 7, whose print has no gradient. soft: share of rays above one half, rounded. barrier: the
     same, silent once a twentieth of the rays is foreground. gated: mean weight of the rays above a tenth. mean:
-    mean weight."""
+    mean weight. All of the rays that meet the object sphere."""
     foreground_of: Weight = "own"
     """Which weight the foreground term reads: without or with what stands before it."""
     cluster_form: ClusterForm = "mean"
-    """Mean over a batch's clusters, or their sum as in Eq. 5."""
+    """Mean over a batch's clusters of at least eight rays, or the sum over all of them as in Eq. 5."""
     cluster_of: Weight = "visible"
     """Which weight the cluster term reads."""
 

@@ -55,16 +55,16 @@ def cluster_loss(
 ) -> Float[Tensor, ""]:
     """Entropy of the mean weight of each cluster (L_cls, Eq. 3-5), so a cluster is wholly in or wholly out.
 
-    `group` numbers the (photo, label) pairs of the batch from 0; -1 belongs to none. Groups of fewer than
-    `least` rays are left out. Deviates: `mean` over groups instead of Eq. 5's `sum`, so the weight does not
-    depend on how many clusters a batch happens to hold.
+    `group` numbers the (photo, label) pairs of the batch from 0; -1 belongs to none. `sum`: over all groups there
+    are, as in Eq. 5. Deviates: `mean` over those of at least `least` rays, so that the weight does not depend on
+    how many clusters a batch happens to hold, and no ray that is alone in its cluster is pushed hard.
     """
     inside = group >= 0
     if not inside.any():
         return weight.sum() * 0
     count = torch.bincount(group[inside])
     total = weight.new_zeros(len(count)).index_add(0, group[inside], weight[inside])
-    kept = count >= least
+    kept = count >= (1 if form == "sum" else least)
     if not kept.any():
         return weight.sum() * 0
     mean = (total[kept] / count[kept]).clamp(1e-3, 1 - 1e-3)
@@ -103,12 +103,15 @@ def smoothness_loss(here: Float[Tensor, "point 3"], beside: Float[Tensor, "point
 def foreground_loss(
     weight: Float[Tensor, "ray"], least: float = 0.05, form: ForegroundForm = "barrier"
 ) -> Float[Tensor, ""]:
-    """Minus the log of the foreground's share of a batch (L_fg, Eq. 7).
+    """Minus the log of the foreground's share of the rays that meet the sphere (L_fg, Eq. 7). No rays, no loss.
 
     Deviates: the printed indicator has no gradient. `soft`: a sigmoid around one half. `barrier`: the same, and
-    zero once `least` of the rays are foreground, so it never makes a foreground grow. `gated`: the mean weight
-    of rays above a tenth. `mean`: the mean weight.
+    zero once `least` of the rays are foreground, so that it makes no foreground grow beyond that. `gated`: the mean
+    weight of rays above a tenth. `mean`: the mean weight. Eq. 7 counts all rays of a batch: how many of them are
+    foreground when all is well would then depend on how much of the photo the sphere fills.
     """
+    if not len(weight):
+        return weight.sum()
     if form == "gated":
         share = (weight * (weight > 0.1)).mean()
     elif form == "mean":

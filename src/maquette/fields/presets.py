@@ -9,6 +9,8 @@ from maquette.fields.models import FieldShapes
 from maquette.fields.trace import Sharpness
 
 NONE = LossTerm(0.0)
+AS_TAKEN = 2**16
+"""As `object_pixels`: no photo is shrunk."""
 
 PAPER = FieldsConfig(
     kind="mlp",
@@ -16,6 +18,9 @@ PAPER = FieldsConfig(
     rays=512,
     photos=1,
     on_object=0.0,
+    object_pixels=AS_TAKEN,
+    least_agreement=0.0,
+    diagnosis="off",
     network_rate=5e-4,
     start="sphere",
     sharpen=(),
@@ -33,7 +38,8 @@ PAPER = FieldsConfig(
         cluster_of="own",
     ),
 )
-"""DORec as published: 150k steps without clusters, then 50k with them; 512 rays of one photo a step."""
+"""DORec as published: 150k steps without clusters, then 50k with them; 512 rays of one photo a step, of photos as
+they were taken, none of them dropped for its mask."""
 
 
 def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsConfig:
@@ -41,7 +47,8 @@ def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsCo
 
     Baselines, each with the sizes, samples and schedule of its kind:
     neus: one surface for all of the sphere, no masks. neus-mask: the same, its weight held to the coarse masks,
-    colour learnt within them. semantic, dff: one radiance field with a head (see `heads`).
+    colour learnt within them. semantic, dff: one radiance field with a head (see `heads`). Those of kind mlp have
+    what their own codes have besides: NeuS' L1 colour, and with masks its true slope from the start; DFF's 0.01.
     """
     config = PAPER if kind == "mlp" else FieldsConfig()
     if baseline == "none":
@@ -56,20 +63,23 @@ def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsCo
         free=NONE,
         smooth=NONE,
     )
-    config = from_ball(config)
-    one_surface = replace(config, baseline=baseline, composition="split", plane="off", diagnosis="off", losses=bare)
-    one_radiance = replace(
-        config, baseline=baseline, plane="off", diagnosis="off", losses=replace(bare, eikonal=NONE)
-    )
+    config = replace(from_ball(config), baseline=baseline, plane="off", diagnosis="off")
+    published = kind == "mlp"
+    neus = replace(bare, colour_form="l1") if published else bare
+    one_surface = replace(config, composition="split", losses=neus)
+    one_radiance = replace(config, losses=replace(bare, eikonal=NONE))
     match baseline:
         case "neus":
             return one_surface
         case "neus-mask":
-            return replace(one_surface, losses=replace(bare, mask=LossTerm(0.1), colour_of="mask"))
+            true_slope = replace(config.sharpness, annealed=0.0) if published else config.sharpness
+            losses = replace(neus, mask=LossTerm(0.1), colour_of="mask")
+            return replace(one_surface, sharpness=true_slope, losses=losses)
         case "semantic":
             return replace(one_radiance, head="semantic")
         case "dff":
-            losses = replace(one_radiance.losses, head=LossTerm(0.05))
+            # More than published on hash grids, which learn for a hundredth of the steps.
+            losses = replace(one_radiance.losses, head=LossTerm(0.01 if published else 0.05))
             return replace(one_radiance, head="features", losses=losses)
 
 

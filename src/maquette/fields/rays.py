@@ -108,7 +108,7 @@ class RayBank:
         self.dense = DensePoints.none() if dense is None else dense
         self._own = self.dense.points[self.dense.own]
         self._usable = [_usable_pixels(photo) for photo in photos]
-        self._near = [_pixels_on_sphere(photo) for photo in photos]
+        self._near: dict[int, Int[np.ndarray, "pixel"]] = {}
 
     def draw(self, rng: np.random.Generator, rays: int, photos: int, on_object: float) -> Batch:
         """`rays` rays from `photos` photos; a share `on_object` meets the object sphere, the rest is anywhere."""
@@ -163,7 +163,8 @@ class RayBank:
         return sight.at((near + share * length)[:, None])[:, 0]
 
     def _draw_from(self, photo_idx: int, rng: np.random.Generator, rays: int, on_object: float) -> Batch:
-        photo, near, usable = self.photos[photo_idx], self._near[photo_idx], self._usable[photo_idx]
+        photo, usable = self.photos[photo_idx], self._usable[photo_idx]
+        near = self._on_sphere(photo_idx) if on_object > 0 else np.zeros(0, np.int64)
         pixels = photo.camera.width * photo.camera.height
         count = round(rays * on_object) if len(near) else 0
         anywhere = rng.integers(0, pixels if usable is None else len(usable), rays - count)
@@ -180,6 +181,13 @@ class RayBank:
             torch.full((len(row),), photo_idx),
             torch.zeros(len(row), 0) if photo.features is None else torch.as_tensor(photo.features.at(row, column)),
         )
+
+    def _on_sphere(self, photo_idx: int) -> Int[np.ndarray, "pixel"]:
+        """A photo's pixels that show the sphere, told when they are first asked for: of photos as taken they are
+        many."""
+        if photo_idx not in self._near:
+            self._near[photo_idx] = _pixels_on_sphere(self.photos[photo_idx])
+        return self._near[photo_idx]
 
 
 def shrunk_ignored(

@@ -82,13 +82,13 @@ class Sharpness:
     reached: float = 0.9
     """Fraction of the training after which inv_s stays at `last`."""
     annealed: float = 0.3
-    """Fraction of the training over which the slope turns from soft to true."""
+    """Fraction of the training over which the slope turns from soft to true; 0: it is true from the start."""
 
     def inv_s(self, progress: float) -> float:
         return self.first * (self.last / self.first) ** min(1.0, progress / self.reached)
 
     def anneal(self, progress: float) -> float:
-        return min(1.0, progress / self.annealed)
+        return progress / self.annealed if progress < self.annealed else 1.0
 
 
 def trace(

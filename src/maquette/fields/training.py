@@ -44,7 +44,7 @@ from maquette.fields.outline import masks_hull, supports
 from maquette.fields.parts import Answers, Asked, Manner, ask
 from maquette.fields.rays import Batch, RayBank
 from maquette.fields.render import FieldRenderer
-from maquette.fields.sampling import CoarseGrids, Sampler
+from maquette.fields.sampling import CoarseGrids, Sampler, sphere_span
 from maquette.fields.sharpen import sharpened_masks
 from maquette.fields.solid import SIDE, fit, grid_points, solid
 from maquette.fields.trace import Sharpness, Traced
@@ -181,12 +181,13 @@ def loss_terms(
     traced, composite = answers.traced, answers.traced.composite
     # Rays that pass the sphere by have a foreground weight of exactly zero: nothing to learn from them there.
     weight = {"own": composite.foreground_weight, "visible": composite.visible_weight}
+    met = sphere_span(batch.rays)[2]
     colour = exposed(traced, batch, exposure)
     counted = batch.mask if losses.colour_of == "mask" else slice(None)
     functions = {
         "colour": lambda: colour_loss(colour[counted], batch.colour[counted], losses.colour_form),
         "eikonal": lambda: eikonal_loss(traced.gradients),
-        "foreground": lambda: foreground_loss(weight[losses.foreground_of], form=losses.foreground_form),
+        "foreground": lambda: foreground_loss(weight[losses.foreground_of][met], form=losses.foreground_form),
         "mask": lambda: mask_loss(weight["own"], batch.mask),
         "visible": lambda: mask_loss(weight["visible"], batch.mask),
         "cluster": lambda: cluster_loss(weight[losses.cluster_of], batch.group, form=losses.cluster_form),
