@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from maquette.app.main import run_command
 from maquette.app.presets import expand
+from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.records import View
 from maquette.data.workspace import Workspace
@@ -20,12 +21,13 @@ from maquette.fields.config import FieldsConfig
 from maquette.fields.diagnosis import Row, diagnose
 from maquette.fields.exposure import Exposure
 from maquette.fields.heads import Head
+from maquette.fields.kinds import KINDS
 from maquette.fields.losses import cluster_loss, colour_loss, foreground_loss
 from maquette.fields.metrics import Metrics
-from maquette.fields.models import DecomposedField, FieldShapes
+from maquette.fields.models import DecomposedField, FieldShapes, Foreground
 from maquette.fields.noise import NO_LABEL, Noise, perturbed_sphere, spoil_mask
 from maquette.fields.parts import Asked, Manner, ask
-from maquette.fields.photos import sphere_pixels
+from maquette.fields.photos import sphere_pixels, training_photos
 from maquette.fields.presets import preset
 from maquette.fields.rays import Batch, training_camera
 from maquette.fields.sampling import CoarseGrids, Rays
@@ -119,6 +121,22 @@ def test_the_smaller_of_two_distances_is_the_scene() -> None:
     below = points[within][:, 2] < -0.25
     assert (other[below] < 0).all() and (other[points[within][:, 2] > -0.15] > 0).all()
     assert traced.composite.visible_weight.max() <= 1 + 1e-5
+
+
+def test_details_are_let_into_a_second_distance_as_into_the_first() -> None:
+    field, points = (
+        DecomposedField(SHAPES, 0, composition="min-sdf"),
+        torch.rand(50, 3, generator=_generator()) - 0.5,
+    )
+    surroundings = field.surroundings
+    assert isinstance(surroundings, Foreground)
+    field.open_levels(1, 0.0)
+    with torch.no_grad():
+        coarse = surroundings.sdf(points)
+        surroundings.grid.tables[-1] += 1.0
+        assert torch.equal(surroundings.sdf(points), coarse)
+        field.open_levels(1, 1.0)
+        assert not torch.equal(surroundings.sdf(points), coarse)
 
 
 def test_colour_forms_are_their_formulas_and_no_rays_cost_nothing() -> None:
@@ -336,8 +354,8 @@ def test_a_lost_training_is_one_error_that_says_how_to_go_on_anyway(tmp_path: Pa
 def test_what_to_try_is_an_option_that_the_kind_has() -> None:
     worse = _history(20, 0.2) + [Row(500 + 25 * k, 18.0, 0.2, 0.2, 0.8) for k in range(25)]
     for rows in (worse, _history(3, 0.2, psnr=float("nan"))):
-        for kind, has in (("hashgrid", True), ("mlp", False)):
-            found = diagnose(rows, 1500, kind)
+        for kind in KINDS:
+            found, has = diagnose(rows, 1500, kind), kind == "hashgrid"
             assert found is not None and "--fields.network-rate" in found
             assert ("grid-rate" in found or "sharpness.last" in found) == has
     with pytest.raises(
@@ -399,6 +417,17 @@ def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_without_the_dia
     assert json.loads((masked.fields / "config.json").read_text())["diagnosis"] == "off"
     rows = [json.loads(line) for line in (masked.fields / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 7]
+
+
+def test_where_hardly_a_mask_is_to_be_trusted_it_is_said_that_all_photos_are_learnt_from(
+    masked: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = load_capture(masked)
+    request = replace(TINY, object_pixels=24, least_agreement=1.1)
+    assert len(training_photos(masked, capture, request)) == len(capture.learnt)
+    assert "only 0 of 6 photos have a mask to be trusted; all are learnt from" in capsys.readouterr().err
+    training_photos(masked, capture, TINY)
+    assert "trusted" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Dense points by plane sweeping, and the solid drawn through them, on a cube and a table photographed exactly."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -110,6 +112,25 @@ def test_ignored_pixels_and_lone_photos_have_no_depth() -> None:
     assert (sweep(looks[0], looks[1:], few).score == -1).all()
     assert (sweep(looks[1], looks[2:], few).score == -1).all()
     assert not len(dense_points(photos[:2], few, 0).points)
+
+
+def test_what_a_neighbour_ignores_has_no_say_whatever_it_shows() -> None:
+    looks = [look for photo in photos_of_cube()[:4] if (look := look_at_sphere(photo)) is not None]
+    config, rng = DenseConfig(planes=16), np.random.default_rng(0)
+
+    def written_on(look: Look, usable: bool) -> Look:
+        """With noise in its middle."""
+        grey, allowed = look.grey.copy(), look.usable.copy()
+        middle = tuple(slice(side // 2 - 8, side // 2 + 8) for side in grey.shape)
+        grey[middle], allowed[middle] = rng.uniform(0, 255, (16, 16)), usable
+        return replace(look, grey=grey, usable=allowed)
+
+    first, second = (sweep(looks[0], [written_on(look, False) for look in looks[1:]], config) for _ in range(2))
+    np.testing.assert_allclose(first.score, second.score, atol=1e-3)
+    believed = first.score > 0.5
+    np.testing.assert_allclose(first.z[believed], second.z[believed], atol=1e-3)
+    naive = sweep(looks[0], [written_on(look, True) for look in looks[1:]], config)
+    assert (np.abs(naive.score - first.score) > 0.1).sum() > 100
 
 
 def test_depth_leads_where_the_pattern_tells_it_and_not_where_stripes_run_along_the_way_between_cameras() -> None:

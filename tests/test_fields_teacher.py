@@ -8,8 +8,10 @@ import pytest
 from maquette.app.main import run_command
 from maquette.data.errors import InputError
 from maquette.data.workspace import Workspace
+from maquette.fields.rays import RayBank, TrainingPhoto
 from maquette.fields.store import load_fields
 from maquette.fields.teacher import TeacherConfig, feature_images, standard_form
+from maquette.geometry.camera import Camera
 from maquette.masks.features import appearance
 from toy_capture import make_toy_capture
 from toy_squeezenet import fake_squeezenet
@@ -54,6 +56,23 @@ def test_colour_and_texture_are_told_pixel_by_pixel(rng) -> None:
     np.testing.assert_allclose(images[1].at(row, column), expected, atol=1e-4)
 
 
+def test_ignored_pixels_have_no_share_in_what_is_usual_nor_in_what_is_asked_for(rng) -> None:
+    photos, ignored = _photos(rng), np.zeros((40, 60), bool)
+    ignored[:, 30:] = True
+    bars = [ignored, None, ignored]
+    images = feature_images(photos, TeacherConfig(), "cpu", bars)
+    used = [appearance(photos[0])[:, :30], appearance(photos[1]), appearance(photos[2])[:, :30]]
+    mean, directions = standard_form([part.reshape(-1, part.shape[-1]) for part in used], 32)
+    np.testing.assert_allclose(images[1].cells, (appearance(photos[1]) - mean) @ directions, atol=1e-4)
+    mask, camera = np.zeros((40, 60), bool), Camera(60, 40, 50.0, 50.0, 30.0, 20.0)
+    mask[10:20, 20:40] = True
+    labels, pose = np.zeros((40, 60), np.uint8), np.eye(4)
+    hidden = TrainingPhoto(camera, pose, photos[2], mask & ignored, labels, ignored, images[2])
+    half = TrainingPhoto(camera, pose, photos[0], mask, labels, ignored, images[0])
+    query = RayBank([hidden, half]).query()
+    np.testing.assert_allclose(query.numpy(), images[0].cells[10:20, 20:30].mean((0, 1)), atol=1e-5)
+
+
 def test_a_networks_features_are_shortened_and_told_by_the_nearest_cell(tmp_path: Path, rng) -> None:
     request = TeacherConfig("squeezenet", _weights(tmp_path), channels=6)
     image = feature_images(_photos(rng), request, "cpu")[0]
@@ -67,7 +86,7 @@ def test_a_networks_features_are_shortened_and_told_by_the_nearest_cell(tmp_path
         feature_images(_photos(rng), TeacherConfig(channels=0), "cpu")
 
 
-def test_the_baseline_learns_a_networks_features(tmp_path: Path) -> None:
+def test_the_baseline_learns_a_networks_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_toy_capture(tmp_path / "photos", photos=6, tests=0)
     box = tmp_path / "box"
     command = ["run", str(tmp_path / "photos"), "--to", str(box), "--masks", "given", "--until", "masks"]
@@ -84,3 +103,7 @@ def test_the_baseline_learns_a_networks_features(tmp_path: Path) -> None:
     assert run_command(["fields", str(box), "--baseline=dff", *teacher, *small]) == 0
     field = load_fields(Workspace(box).fields)[0]
     assert field.head is not None and field.head.query.shape == (7,) and field.head.query.abs().sum() > 0
+    other = {name: 2 * tensor.numpy() for name, tensor in fake_squeezenet().items()}
+    np.savez(tmp_path / "squeezenet.npz", **other)
+    assert run_command(["fields", str(box), "--baseline=dff", *teacher, *small]) != 0
+    assert "input teacher has changed" in capsys.readouterr().err

@@ -201,6 +201,12 @@ class DecomposedField(nn.Module):
         if head != "none":
             self.head = Head(head, self.background.feature_width, channels, generator)
 
+    def open_levels(self, first: int, progress: float) -> None:
+        """Of all networks, a second distance's too."""
+        for network in (self.foreground, self.background, self.surroundings):
+            if network is not None:
+                network.open_levels(first, progress)
+
     def distance(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """What the object's mesh is the zero level of.
 

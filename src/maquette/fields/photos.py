@@ -10,6 +10,7 @@ from maquette.data.captures import load_ignored, plane_unit
 from maquette.data.errors import InputError
 from maquette.data.images import NO_LABEL, read_labels, read_mask, read_photo, resize_area
 from maquette.data.jsonio import read_record
+from maquette.data.progress import say
 from maquette.data.records import Capture, MaskRecords, View
 from maquette.data.workspace import Workspace
 from maquette.fields.config import FieldsConfig
@@ -18,22 +19,34 @@ from maquette.fields.rays import TrainingPhoto, shrunk_ignored, training_camera,
 from maquette.fields.teacher import feature_images
 from maquette.geometry.transforms import apply
 
+FEWEST = 3
+"""Photos whose masks must be trusted for others not to be learnt from."""
+
 
 def learnt_views(workspace: Workspace, capture: Capture, least_agreement: float) -> list[View]:
     """The learnt photos whose masks are to be trusted: not lost, and agreeing with the others' hull at least so
-    much. All of them where these are fewer than three."""
+    much. All of them where these are fewer than `FEWEST`."""
+    trusted = _trusted(workspace, capture, least_agreement)
+    return trusted if len(trusted) >= FEWEST else list(capture.learnt)
+
+
+def _trusted(workspace: Workspace, capture: Capture, least_agreement: float) -> list[View]:
     records = {record.photo: record for record in read_record(workspace.masks / "masks.json", MaskRecords).photos}
-    trusted = [
+    return [
         view
         for view in capture.learnt
         if not records[view.name].lost and records[view.name].agreement >= least_agreement
     ]
-    return trusted if len(trusted) >= 3 else list(capture.learnt)
 
 
 def training_photos(workspace: Workspace, capture: Capture, request: FieldsConfig) -> list[TrainingPhoto]:
     """Learnt photos at training resolution. Raises InputError where fewer than three masks show the object."""
     photos, covered, noise = [], 0, noise_of(request)
+    if (trusted := len(_trusted(workspace, capture, request.least_agreement))) < FEWEST:
+        say(
+            f"fields: only {trusted} of {len(capture.learnt)} photos have a mask to be trusted; all are learnt "
+            "from, those whose mask is lost or contradicts the others too. Look at masks/coarse."
+        )
     for view in learnt_views(workspace, capture, request.least_agreement):
         camera = training_camera(view, capture.sphere, sphere_pixels(request))
         size = (camera.width, camera.height)
@@ -57,7 +70,8 @@ def training_photos(workspace: Workspace, capture: Capture, request: FieldsConfi
         )
     if request.head != "features":
         return photos
-    images = feature_images([photo.colour for photo in photos], request.teacher, request.device)
+    colours, ignored = [photo.colour for photo in photos], [photo.ignored for photo in photos]
+    images = feature_images(colours, request.teacher, request.device, ignored)
     return [replace(photo, features=image) for photo, image in zip(photos, images, strict=True)]
 
 

@@ -137,10 +137,14 @@ class RayBank:
         return 2 if features is None else features.cells.shape[-1]
 
     def query(self) -> Float[Tensor, "feature"]:
-        """Mean of the teacher's features in the mask of the first photo that shows the object."""
-        photo = next(photo for photo in self.photos if photo.mask.any())
+        """Mean of the teacher's features in the mask of the first photo that shows the object, where it is not
+        ignored."""
+        shown = (
+            (photo, photo.mask if photo.ignored is None else photo.mask & ~photo.ignored) for photo in self.photos
+        )
+        photo, mask = next((photo, mask) for photo, mask in shown if mask.any())
         assert photo.features is not None
-        return torch.as_tensor(photo.features.at(*np.nonzero(photo.mask)).mean(0))
+        return torch.as_tensor(photo.features.at(*np.nonzero(mask)).mean(0))
 
     def draw_points(self, rng: np.random.Generator, count: int) -> Float[Tensor, "point 3"]:
         """Points of the object's surface, as many sparse ones as dense ones; of either kind none where there are

@@ -47,6 +47,9 @@ def run(workspace: Workspace, request: FieldsConfig, overwrite: bool = False) ->
     workspace.require("masks", "masks.json")
     capture = as_masked(workspace, capture)
     inputs = {"cameras": workspace.cameras, "masks": workspace.masks}
+    weights = request.teacher.weights
+    if request.head == "features" and weights is not None and Path(weights).exists():
+        inputs["teacher"] = Path(weights)
     stage = begin_stage(workspace.fields, request, inputs, overwrite, keep=True, changeable=CHANGEABLE)
     if stage.complete:
         say(f"fields: complete in {stage.final}")

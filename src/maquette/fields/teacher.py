@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from maquette.data.errors import InputError
 from maquette.kernels.device import Device, device_named
-from maquette.masks.dense import Dense, nearest_cells
+from maquette.masks.dense import Dense, at_cells, nearest_cells
 from maquette.masks.extractors import FeatureName, load_extractor
 
 MOST = 24
@@ -46,9 +46,13 @@ class FeatureImage:
 
 
 def feature_images(
-    photos: Sequence[UInt8[np.ndarray, "_ _ 3"]], request: TeacherConfig, device: Device
+    photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    request: TeacherConfig,
+    device: Device,
+    ignored: Sequence[Bool[np.ndarray, "_ _"] | None] | None = None,
 ) -> list[FeatureImage]:
-    """Features of each photo, over the photos of mean 0 and, on average over channels, of variance 1.
+    """Features of each photo, over what is not ignored of the photos of mean 0 and, on average over channels, of
+    variance 1.
 
     Raises InputError where the network's weights are not to be had, or there are no channels.
     """
@@ -58,11 +62,18 @@ def feature_images(
     extract = load_extractor(request.features, request.weights, None, where, "--fields.teacher")
     some = np.linspace(0, len(photos) - 1, min(len(photos), MOST)).round().astype(int)
     known = {int(idx): extract(photos[idx]) for idx in some}
-    mean, directions = standard_form([dense.descriptors for dense in known.values()], request.channels)
+    bars = ignored or [None] * len(photos)
+    used = [_used(dense, bars[idx]) for idx, dense in known.items()]
+    mean, directions = standard_form(used, request.channels)
     return [
         _image(known[idx] if idx in known else extract(photo), len(photo), photo.shape[1], mean, directions)
         for idx, photo in enumerate(photos)
     ]
+
+
+def _used(dense: Dense, ignored: Bool[np.ndarray, "height width"] | None) -> Float[np.ndarray, "... feature"]:
+    """The features of cells whose centre is not ignored."""
+    return dense.descriptors if ignored is None else dense.descriptors[~at_cells(ignored, dense)]
 
 
 def _image(
@@ -78,7 +89,7 @@ def _image(
 
 
 def standard_form(
-    images: Sequence[Float[np.ndarray, "_ _ feature"]], most: int
+    images: Sequence[Float[np.ndarray, "... feature"]], most: int
 ) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature channel"]]:
     """The mean over all cells, and what features less it are multiplied by: each channel over its deviation; more
     than `most` channels become their `most` principal components, all over the same."""

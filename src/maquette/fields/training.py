@@ -111,8 +111,7 @@ def train(
     metrics = Metrics(folder / "metrics.jsonl", first)
     for step in track(range(first, request.steps), "fields", request.steps - first):
         progress = step / request.steps
-        field.foreground.open_levels(request.first_levels, progress)
-        field.background.open_levels(request.first_levels, progress)
+        field.open_levels(request.first_levels, progress)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * kind.rate(progress, request.final_rate)
         everything = step % 500 == 0 or step in sharpenings

@@ -111,23 +111,27 @@ def sweep_all(looks: Sequence[Look], config: StereoConfig) -> tuple[list[Depth],
 
 
 def sweep(look: Look, others: Sequence[Look], config: StereoConfig) -> Depth:
-    """Depth of each pixel and its score: the mean correlation with the better two of the others."""
+    """Depth of each pixel and its score: the mean correlation with the better two of the others. A window that
+    shows anything of another which is not usable correlates with it as little as can be."""
     shape = look.grey.shape
     scores = np.full((config.planes, *shape), -1.0, np.float32)
     middle = look.cam_from_unit[2, 3]
     over_z = np.linspace(1 / max(middle - 1, 0.05), 1 / (middle + 1), config.planes)
     compare = Comparison(look.grey, config.window)
     indices = [through_planes(look, other) for other in others]
+    barred = [None if other.usable.all() else 255 * (~other.usable).astype(np.uint8) for other in others]
+    square = np.ones((config.window, config.window), np.uint8)
     shown, second, lesser = (np.empty(shape, np.float32) for _ in range(3))
     for k in range(config.planes if len(others) > 1 else 0):
         best = scores[k]
         second.fill(-1.0)
-        for other, index_at in zip(others, indices, strict=True):
+        for other, index_at, bar in zip(others, indices, barred, strict=True):
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            cv2.warpPerspective(
-                other.grey, index_at(np.array([0, 0, over_z[k]])), shape[::-1], dst=shown, flags=flags
-            )
+            index = index_at(np.array([0, 0, over_z[k]]))
+            cv2.warpPerspective(other.grey, index, shape[::-1], dst=shown, flags=flags)
             found = compare.with_shown(shown)
+            if bar is not None:
+                found[cv2.dilate(cv2.warpPerspective(bar, index, shape[::-1], flags=flags), square) > 0] = -1.0
             np.maximum(second, np.minimum(best, found, out=lesser), out=second)
             np.maximum(best, found, out=best)
         best += second
