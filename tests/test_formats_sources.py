@@ -9,7 +9,7 @@ import pytest
 from maquette.cameras import gather
 from maquette.cameras.sources import find_source, posed_of
 from maquette.data.errors import FormatError, InputError
-from maquette.data.formats.readers import READERS, find_format
+from maquette.data.formats.readers import READERS, find_format, read_capture
 from maquette.data.images import read_photo
 from toy_folders import FOLDERS, make_bop, make_nerfpp, make_nerfstudio, make_onepose
 from toy_formats import ring
@@ -24,7 +24,10 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in FOLDERS if name not in ("bop lists", "split of lm-o")])
+CAPTURES = [name for name, (_, read) in FOLDERS.items() if read is read_capture]
+
+
+@pytest.mark.parametrize("name", CAPTURES)
 def test_a_format_is_found_by_looking(tmp_path, name):
     (tmp_path / "folder").mkdir()
     FOLDERS[name][0](tmp_path / "folder")
@@ -32,7 +35,7 @@ def test_a_format_is_found_by_looking(tmp_path, name):
 
 
 def test_every_format_of_the_table_is_tried_and_said(tmp_path):
-    found = {WRITTEN.get(name, name) for name in FOLDERS} - {"bop lists", "split of lm-o"}
+    found = {WRITTEN.get(name, name) for name in CAPTURES}
     assert set(READERS) - found == {"neusurfemb"} and READERS["neusurfemb"].find is None
     ring(tmp_path / "rgb")
     with pytest.raises(FormatError, match=r"keyframes\.json, the whole file: is missing"):

@@ -160,6 +160,13 @@ def test_depth_in_another_unit_is_refused(bracket, unit, said):
     assert lift_to_depth(nothing, photo, depth, finder) is nothing
 
 
+def test_depth_of_a_pose_miles_away_is_not_blamed(bracket):
+    camera = Camera(320, 240, 600.0, 600.0, 160.0, 120.0)
+    finder, photo = Finder(bracket.renderer, bracket.surface.diameter, True), np.zeros((240, 320, 3), np.uint8)
+    wild = PoseEstimate("a.png", camera, None, rigid(np.eye(3), np.array([0.0, 0.0, 2.8e4])))
+    assert lift_to_depth(wild, photo, np.full((240, 320), 0.5), finder).cam_from_obj is not None
+
+
 def test_what_is_known_of_errors_stays_where_depth_moves_nothing(bracket):
     diameter = bracket.surface.diameter
     truth = rigid(np.eye(3), np.array([0.0, 0.1 * diameter, 4 * diameter]))

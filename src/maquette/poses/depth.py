@@ -136,14 +136,16 @@ def crop_depth(
 def check_unit(
     depth: Float[np.ndarray, "height width"], cam_from_obj: Matrix4, camera: Camera, finder: Finder
 ) -> None:
-    """Raises InputError where the depth around a pose is hundreds of times nearer or farther than the pose."""
+    """Raises InputError where the depth around a pose is hundreds of times nearer or farther than the pose. A pose
+    where no object can be says nothing of the depth: it is wrong itself."""
+    away = float(cam_from_obj[2, 3])
     outline = silhouette_box(finder.renderer.mesh.vertices.double().numpy(), camera, cam_from_obj)
-    if outline is None:
+    if outline is None or not NEAREST < away < FARTHEST:
         return
     cut = crop_depth(depth, crop_window(outline, 1.0), SIDE)
     if not (cut > 0).any():
         return
-    sensed, away = float(np.median(cut[cut > 0])), float(cam_from_obj[2, 3])
+    sensed = float(np.median(cut[cut > 0]))
     if 1 / ANOTHER_UNIT < sensed / away < ANOTHER_UNIT:
         return
     meant = "is it in metres (--depth-unit 1)" if sensed < away else "is it in millimetres (--depth-unit 0.001)"
