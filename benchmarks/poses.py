@@ -1,6 +1,6 @@
 """Where the seconds of one photo go: `python benchmarks/poses.py WORKSPACE PHOTOS [--camera FILE]`.
 
-CPU seconds, so that other programs on the machine do not count; with --threads 1 they are those of one core.
+By the clock, which other programs on the machine slow down, and in processor time, which they hardly do.
 """
 
 import resource
@@ -17,6 +17,7 @@ from runs import start
 
 from maquette.data.captures import load_capture
 from maquette.data.workspace import Workspace
+from maquette.kernels.device import Device
 from maquette.matching.estimate import EstimateSettings
 from maquette.matching.keypoints import find_keypoints
 from maquette.matching.local import local_poses
@@ -42,32 +43,37 @@ class Asked:
     """Photos at most, spread over the folder."""
     threads: int = 1
     """Threads of the computations."""
+    device: Device = "auto"
+    """Where the network and its matches are computed."""
 
 
 def main(asked: Asked) -> None:
     torch.set_num_threads(asked.threads)
     workspace = Workspace(asked.workspace)
-    finder = load_finder(workspace, choose_sources(workspace, "auto", "auto"), EstimateSettings(), SearchSettings())
+    sources = choose_sources(workspace, "auto", "auto")
+    finder = load_finder(workspace, sources, EstimateSettings(), SearchSettings(), device=asked.device)
     source = find_camera(workspace, load_capture(workspace), asked.camera)
     photos = find_photos(asked.photos, None)
     chosen = photos[:: max(1, len(photos) // asked.count)][: asked.count]
-    seconds: dict[str, list[float]] = {}
+    measure(chosen[0], source, finder, {})  # what is compiled, read or allocated once
+    seconds: dict[str, list[tuple[float, float]]] = {}
     for path in chosen:
         measure(path, source, finder, seconds)
-    print(f"| part | median of {len(chosen)} photos, s |\n|---|---|")
+    print(f"Medians of {len(chosen)} photos\n\n| part | by the clock, s | processor time, s |\n|---|---|---|")
     for part, values in seconds.items():
-        print(f"| {part} | {np.median(values):.2f} |")
+        print(f"| {part} | {' | '.join(f'{value:.3f}' for value in np.median(values, axis=0))} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\nCPU seconds, {asked.threads} thread(s); peak memory {peak:.0f} MiB, libraries included")
+    print(f"\n{asked.threads} thread(s); peak memory {peak:.0f} MiB, libraries included")
 
 
-def measure(path: Path, source: PhotoSource, finder: Finder, seconds: dict[str, list[float]]) -> None:
+def measure(path: Path, source: PhotoSource, finder: Finder, seconds: dict[str, list[tuple[float, float]]]) -> None:
     """Every part of one photo, one after the other."""
 
     def timed(part: str, work: Callable[[], T]) -> T:
-        began = time.process_time()
+        began = time.perf_counter(), time.process_time()
         result = work()
-        seconds.setdefault(part, []).append(time.process_time() - began)
+        took = time.perf_counter() - began[0], time.process_time() - began[1]
+        seconds.setdefault(part, []).append(took)
         return result
 
     photo, camera = source.read(path), source.camera

@@ -144,6 +144,26 @@ def test_a_record_that_does_not_fit_names_file_and_field(tmp_path: Path, content
     assert "small.json" in str(caught.value)
 
 
+@dataclass(frozen=True)
+class _Round:
+    radius: float
+
+
+@dataclass(frozen=True)
+class _Either:
+    kind: _Small | _Round
+
+
+def test_of_several_kinds_the_one_that_fits_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "either.json"
+    for either in (_Either(_Small(3)), _Either(_Round(0.5))):
+        write_json(path, either)
+        assert read_record(path, _Either) == either
+    path.write_text('{"kind": {"weight": 1}}')
+    with pytest.raises(InputError, match="does not hold a _Either: unknown field 'weight' of _Round"):
+        read_record(path, _Either)
+
+
 def test_json_that_python_gives_up_on_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     spoilt = {

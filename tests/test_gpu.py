@@ -1,6 +1,7 @@
 """What runs on a GPU does as it does on the CPU. Skipped where torch sees none."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from maquette.fields.sampling import CoarseGrids, Rays
 from maquette.kernels.closest import ClosestPoints
 from maquette.kernels.hashgrid import GridShape, encode, encode_plain
 from maquette.kernels.raycast import RayCaster
+from maquette.poses.find import find_in_box
+from maquette.render.views import silhouette_box
 from toy_capture import make_toy_capture
+from toy_video import VIDEO_CAMERA, film, make_finder, motion
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 GPU = torch.device("cuda")
@@ -83,3 +87,16 @@ def test_fields_and_estimator_train_on_it_as_on_the_cpu(tmp_path: Path) -> None:
             assert json.loads((stage / "provenance.json").read_text())["device"] == device
     assert last["cuda"]["psnr"] == pytest.approx(last["cpu"]["psnr"], abs=1.0)
     assert last["cuda"]["mask_agreement"] == pytest.approx(last["cpu"]["mask_agreement"], abs=0.1)
+
+
+def test_a_pose_is_found_on_it_as_on_the_cpu() -> None:
+    finder, pose = make_finder(network=True), motion(1)[0]
+    assert finder.surface is not None
+    corners = finder.renderer.mesh.vertices.double().numpy()
+    photo, box = film(finder, pose), silhouette_box(corners, VIDEO_CAMERA, pose)
+    assert box is not None
+    for surface in (finder.surface, replace(finder.surface, device=GPU)):
+        rng = np.random.default_rng(0)
+        found = find_in_box(photo, VIDEO_CAMERA, box, replace(finder, surface=surface), rng)
+        assert found is not None
+        assert np.linalg.norm(found.cam_from_obj[:3, 3] - pose[:3, 3]) < 0.02 * finder.diameter

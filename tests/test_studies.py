@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from studies import Asked, check, command, run_study, versions
 from study_docs import write_docs
-from study_plan import RealScene, Sizes, base, trained
+from study_plan import RealScene, Recipe, Sizes, base, trained
 from study_plan import studies as tables_of
 from study_runs import Plan, Run, complete, figures_of, plan_of
 from study_scenes import prepare, scene_name
@@ -20,6 +20,7 @@ from maquette.asset.stage import AssetConfig
 from maquette.data.captures import load_capture, load_truth
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import read_camera
+from maquette.data.jsonio import from_plain, to_plain
 from maquette.data.workspace import Workspace
 from maquette.estimator.occluders import Occlusion
 from maquette.fields.presets import preset
@@ -70,6 +71,11 @@ def test_every_row_of_the_same_recipe_is_made_by_the_first_of_them() -> None:
     assert plan.maker(by_name["downstream/undecomposed-0"], "masks").name == "masks/found-0"
     own = [run for run in plan.runs if plan.maker(run, "estimator") is run]
     assert len(own) == len(plan.runs) - 2 * len(usual)
+
+
+def test_a_row_of_a_real_capture_is_known_again(tmp_path: Path) -> None:
+    recipe = base(MICRO, RealScene(tmp_path / "photos", 4, 0.2))
+    assert to_plain(from_plain(Recipe, to_plain(recipe), tmp_path)) == to_plain(recipe)
 
 
 def test_captures_of_different_scenes_have_different_names() -> None:

@@ -85,7 +85,7 @@ def _build(kind: object, plain: object):
     if origin in (typing.Union, types.UnionType):
         if plain is None and type(None) in args:
             return None
-        return _build(next(arg for arg in args if arg is not type(None)), plain)
+        return _build_any([arg for arg in args if arg is not type(None)], plain)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(plain, dict):
             raise TypeError(f"expected an object for {kind.__name__}, got {shown(plain)}")
@@ -109,11 +109,23 @@ def _build(kind: object, plain: object):
         return array
     if kind is float:
         return _number(plain)
+    if kind is Path and isinstance(plain, str):
+        return Path(plain)
     if isinstance(kind, type) and (not isinstance(plain, kind) or (kind is int and isinstance(plain, bool))):
         raise TypeError(f"expected {kind.__name__}, got {shown(plain)}")
     if kind is int and abs(typing.cast(int, plain)) >= 2**63:
         raise TypeError("a whole number is too large")
     return plain
+
+
+def _build_any(kinds: list[object], plain: object) -> object:
+    """What the first of the kinds makes of it that can; the error is the last one's."""
+    for kind in kinds[:-1]:
+        try:
+            return _build(kind, plain)
+        except (TypeError, ValueError, KeyError, OverflowError):
+            continue
+    return _build(kinds[-1], plain)
 
 
 def _number(plain: object) -> float:

@@ -1,6 +1,7 @@
 """A trained estimator: both networks, the surface they speak of, and how crops for it are cut."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,7 +43,8 @@ class Estimator:
     """Networks and surface. `points`, `normals` (unit, outwards) and `mesh` are in obj; `keys[i]` is point i's.
 
     `crop_scale` is a crop's side over the longer side of its box. `bfloat16`: it was trained so, and is used so
-    where the device has instructions for it.
+    where the device has instructions for it. Networks and keys lie on one device (`to`), the surface in the
+    computer's memory.
     """
 
     network: CorrespondenceNet
@@ -71,7 +73,15 @@ class Estimator:
     @torch.inference_mode()
     def keys_of(self, points_obj: Float[Tensor, "point 3"]) -> Float[Tensor, "point 12"]:
         """Keys of any points of the surface."""
-        return self.key_network((points_obj - self.centre) / self.radius)
+        return self.key_network((points_obj.to(self.centre.device) - self.centre) / self.radius)
+
+    def to(self, device: torch.device) -> "Estimator":
+        """The same estimator, its networks used on a device."""
+        if device == self.keys.device:
+            return self
+        network, key_network = deepcopy(self.network).to(device), deepcopy(self.key_network).to(device)
+        moved = {"keys": self.keys.to(device), "centre": self.centre.to(device)}
+        return replace(self, network=network, key_network=key_network, **moved)
 
     def symmetries(self) -> Symmetries:
         """Those of the mesh, found anew in a second; an asset's are in its asset.json."""

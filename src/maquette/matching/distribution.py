@@ -6,7 +6,7 @@ Symbols (SurfEmb, Haugaard and Buch 2022): q_u the query of pixel u, k_j the key
 E_u and C_u are mean and covariance of the keys under P_u: gradient and curvature of A_u with respect to q_u.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maquette.geometry.camera import Camera
+from maquette.kernels.launch import CPU
 
 # Rows of the pixel x point matrix that exist at a time. What a chunk holds stays below `bound_bytes`: with 12,000
 # points 64 MiB, however many pixels there are.
@@ -25,17 +26,28 @@ BLOCK = 64
 
 @dataclass(frozen=True)
 class Surface:
-    """Points of the object, their outward unit normals and keys; `diameter` in the points' unit."""
+    """Points of the object, their outward unit normals and keys; `diameter` in the points' unit.
+
+    The tensors lie in the computer's memory. `device` is where what concerns all pixels and points, or hundreds of
+    poses, is computed; what comes out lies in the computer's memory again.
+    """
 
     points_obj: Float[Tensor, "point 3"]
     normals_obj: Float[Tensor, "point 3"]
     keys: Float[Tensor, "point key"]
     diameter: float
+    device: torch.device = CPU
+
+    def on_device(self) -> "Surface":
+        """The tensors in the device's memory."""
+        points, normals, keys = (one.to(self.device) for one in (self.points_obj, self.normals_obj, self.keys))
+        return replace(self, points_obj=points, normals_obj=normals, keys=keys)
 
     def thinned(self, count: int) -> "Surface":
         """About `count` of the points, evenly chosen."""
         step = max(1, len(self.keys) // max(count, 1))
-        return Surface(self.points_obj[::step], self.normals_obj[::step], self.keys[::step], self.diameter)
+        some = self.points_obj[::step], self.normals_obj[::step], self.keys[::step]
+        return replace(self, points_obj=some[0], normals_obj=some[1], keys=some[2])
 
 
 @dataclass(frozen=True)
@@ -96,14 +108,29 @@ def distribute(
     query = observation.query.flatten(0, 1)[pixel_idx]
     width = observation.mask_logit.shape[1]
     xy = torch.stack([pixel_idx % width, pixel_idx // width], -1) + 0.5
-    # A covariance is symmetric: the products of its upper half are enough.
-    a, b = torch.triu_indices(surface.keys.shape[1], surface.keys.shape[1])
-    moments = torch.cat([surface.keys, surface.keys[:, a] * surface.keys[:, b]], -1)
-    rows = query.split(CHUNK) if len(query) else (query,)
-    pieces = [_chunk(part, surface.keys, moments, generator, alpha, draws) for part in rows]
-    log_sum, drawn, normaliser, mean, covariance = (torch.cat(part) for part in zip(*pieces, strict=True))
+    log_sum, drawn, normaliser, mean, covariance = match_rows(
+        query, surface.keys, generator, alpha, draws, surface.device
+    )
     log_weight = alpha * log_mask.flatten()[pixel_idx] + log_sum
     return Distribution(pixel_idx, xy, log_weight, drawn, normaliser, mean, covariance, len(surface.keys))
+
+
+def match_rows(
+    query: Float[Tensor, "pixel key"],
+    keys: Float[Tensor, "point key"],
+    generator: torch.Generator,
+    alpha: float,
+    draws: int,
+    device: torch.device,
+) -> tuple[Tensor, ...]:
+    """log sum_j P^alpha, draws from P^alpha, A, E and C of every row, computed on a device CHUNK rows at a time."""
+    keys, query = keys.to(device), query.to(device)
+    # A covariance is symmetric: the products of its upper half are enough.
+    a, b = torch.triu_indices(keys.shape[1], keys.shape[1], device=device)
+    moments = torch.cat([keys, keys[:, a] * keys[:, b]], -1)
+    rows = query.split(CHUNK) if len(query) else (query,)
+    pieces = [_chunk(part, keys, moments, generator, alpha, draws) for part in rows]
+    return tuple(torch.cat(part).cpu() for part in zip(*pieces, strict=True))
 
 
 def _chunk(
@@ -122,9 +149,9 @@ def _chunk(
     total = relative.sum(-1, keepdim=True)
     normaliser = (highest + total.log())[:, 0]
     size = keys.shape[1]
-    a, b = torch.triu_indices(size, size)
+    a, b = torch.triu_indices(size, size, device=keys.device)
     mean, half = (relative @ moments / total).split([size, len(a)], -1)
-    second = torch.empty(len(query), size, size)
+    second = query.new_empty(len(query), size, size)
     second[:, a, b] = half
     second[:, b, a] = half
     covariance = second - mean[:, :, None] * mean[:, None]
@@ -146,10 +173,10 @@ def _draw(
     blocks = F.pad(weights, (0, -count % BLOCK)).unflatten(1, (-1, BLOCK))
     cumulative = blocks.sum(-1).cumsum(-1)
     whole = cumulative[:, -1:].contiguous()
-    at = torch.rand(len(weights), draws, generator=generator, device=weights.device) * whole
+    at = torch.rand(len(weights), draws, generator=generator).to(weights.device) * whole
     block = torch.searchsorted(cumulative, at).clamp(max=blocks.shape[1] - 1)
     before = F.pad(cumulative, (1, 0)).gather(1, block)
-    inside = blocks[torch.arange(len(weights))[:, None], block].cumsum(-1)
+    inside = blocks[torch.arange(len(weights), device=weights.device)[:, None], block].cumsum(-1)
     left = (at - before).clamp(min=0)[..., None]
     within = torch.searchsorted(inside, torch.minimum(left, inside[..., -1:]))[..., 0]
     return whole[:, 0], (block * BLOCK + within).clamp(max=count - 1)

@@ -160,11 +160,15 @@ def rank(
     """Indices of the hypotheses worth a closer look, and their scores: all are scored by few surface points, the
     best of them by all.
     """
-    scorer = SCORES[settings.scoring]
-    few = surface.thinned(settings.glanced)
-    glanced = scorer(_float(rotations), _float(translations), evidence, few).numpy()
+    scorer, there, there_surface = SCORES[settings.scoring], evidence.to(surface.device), surface.on_device()
+
+    def scored(chosen: Int[np.ndarray, "kept"], points: Surface) -> Float[np.ndarray, "kept"]:
+        turns, shifts = (_float(part[chosen]).to(surface.device) for part in (rotations, translations))
+        return scorer(turns, shifts, there, points).cpu().numpy()
+
+    glanced = scored(np.arange(len(rotations)), there_surface.thinned(settings.glanced))
     best = np.argsort(-glanced, kind="stable")[: 6 * settings.refined]
-    return best, scorer(_float(rotations[best]), _float(translations[best]), evidence, surface).numpy()
+    return best, scored(best, there_surface)
 
 
 def _best_starts(

@@ -8,7 +8,7 @@ e_u is the chance that pixel u shows something in front of the object.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,11 @@ class Evidence:
     mask_logit: Float[Tensor, "pixel"]
     outlier: Float[Tensor, "pixel"]
     points: int
+
+    def to(self, device: torch.device) -> "Evidence":
+        """The images in a device's memory."""
+        names = "query", "log_mean", "mask_logit", "outlier"
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def gather_evidence(
@@ -75,7 +80,7 @@ def visible_points(
     pixel = pose * count + row[shown].long() * camera.width + column[shown].long()
     # The bits of positive floats are ordered as the floats are, so one integer holds depth, then point.
     packed = (z[shown].view(torch.int32).long() << 32) | point
-    nearest = torch.full((len(rotations) * count,), torch.iinfo(torch.int64).max)
+    nearest = torch.full((len(rotations) * count,), torch.iinfo(torch.int64).max, device=packed.device)
     nearest.scatter_reduce_(0, pixel, packed, "amin")
     empty = nearest == torch.iinfo(torch.int64).max
     return torch.where(empty, -1, nearest & 0xFFFFFFFF).unflatten(0, (len(rotations), count))
@@ -90,15 +95,15 @@ def silhouettes(shown: Int[Tensor, "pose pixel"], camera: Camera) -> Bool[Tensor
 
 def point_log_likelihood(shown: Int[Tensor, "pose pixel"], evidence: Evidence, keys: Tensor) -> Tensor:
     """log(m P_uj(u)) at the pixels of all poses that show a point, one after the other; -inf where P is 0."""
-    pixel = torch.arange(shown.shape[1]).expand_as(shown)[shown >= 0]
+    pixel = torch.arange(shown.shape[1], device=shown.device).expand_as(shown)[shown >= 0]
     point = shown[shown >= 0]
     match = (evidence.query[pixel] * keys[point]).sum(-1)
     return match - evidence.log_mean[pixel]
 
 
 def _sum_by_pose(values: Tensor, shown: Int[Tensor, "pose pixel"]) -> Float[Tensor, "pose"]:
-    pose = torch.arange(len(shown))[:, None].expand_as(shown)[shown >= 0]
-    return torch.zeros(len(shown), dtype=values.dtype).index_add_(0, pose, values)
+    pose = torch.arange(len(shown), device=shown.device)[:, None].expand_as(shown)[shown >= 0]
+    return torch.zeros(len(shown), dtype=values.dtype, device=values.device).index_add_(0, pose, values)
 
 
 def likelihood_scores(

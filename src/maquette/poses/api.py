@@ -19,6 +19,7 @@ from maquette.estimator.objects import shared_objects, with_network
 from maquette.geometry.camera import Camera
 from maquette.geometry.lens import Lens
 from maquette.geometry.transforms import Matrix4
+from maquette.kernels.device import Device
 from maquette.matching.settings import EstimateSettings, check_settings
 from maquette.poses.boxes import Box, clip_box
 from maquette.poses.depth import lift_to_depth
@@ -78,12 +79,14 @@ class Estimator:
         settings: EstimateSettings | None = None,
         search: SearchSettings | None = None,
         unfinished: bool = False,
+        device: Device = "auto",
     ) -> "Estimator":
         """The estimator of one or several workspaces; an object is called as its folder.
 
         A workspace whose network knows several objects stands for all of them. `unfinished`: use trainings that
-        are still running. Raises InputError where a folder holds neither a network nor cameras and masks, and for
-        settings by which nothing is found.
+        are still running. `device`: where networks and matches are computed; auto: on a GPU where torch sees one.
+        Raises InputError where a folder holds neither a network nor cameras and masks, for settings by which
+        nothing is found, and for a device that is not there.
         """
         if not folders:
             raise InputError('Estimator.load needs at least one workspace, as in Estimator.load("mug/")')
@@ -93,7 +96,7 @@ class Estimator:
         objects = []
         for workspace in (one for folder in folders for one in _workspaces(Path(folder), unfinished)):
             sources = choose_sources(workspace, network, local)
-            finder = load_finder(workspace, sources, settings, search)
+            finder = load_finder(workspace, sources, settings, search, device=device)
             objects.append(KnownObject(workspace.root.resolve().name, finder, _own_camera(workspace)))
         names = [one.name for one in objects]
         if len(set(names)) < len(names):

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from maquette.data.errors import InputError
+from maquette.kernels.device import Device
 from maquette.matching.settings import EstimateSettings, check_settings
 from maquette.poses.find import SearchSettings
 from maquette.poses.options import check_name, check_search
@@ -67,6 +68,8 @@ class PosesConfig:
     """PHOTO X Y: such a picture of this photo, with the distribution of this pixel of the undistorted photo."""
     search: Annotated[SearchSettings, tyro.conf.arg(name="")] = field(default_factory=SearchSettings)
     settings: EstimateSettings = field(default_factory=EstimateSettings)
+    device: Device = "auto"
+    """Where the network and its matches are computed; auto: on a GPU where torch sees one."""
     seed: int = 0
 
 

@@ -12,6 +12,7 @@ from maquette.data.workspace import Workspace
 from maquette.estimator.meshes import check_in_place
 from maquette.estimator.model import Estimator, load_estimator, weights_file
 from maquette.geometry.transforms import Matrix4
+from maquette.kernels.device import Device, device_named
 from maquette.matching.distribution import Surface
 from maquette.matching.estimate import EstimateSettings
 from maquette.poses.calibrate import known_confidence
@@ -81,11 +82,14 @@ def load_finder(
     settings: EstimateSettings,
     search: SearchSettings,
     mesh: Path | None = None,
+    device: Device = "auto",
 ) -> Finder:
     """The object with everything that is used to find it, ready for any number of photos.
 
-    `mesh` is one to estimate with instead of the network's own. Raises InputError where it lies elsewhere.
+    `mesh` is one to estimate with instead of the network's own. Raises InputError where it lies elsewhere, and
+    where a `device` is asked for that is not there.
     """
+    where = device_named(device, "--device")
     if mesh is not None and not sources.network:
         raise InputError(f"--mesh {mesh} stands in for the mesh that a network learnt; no network is used")
     features = sources.features
@@ -96,12 +100,13 @@ def load_finder(
     same = asset.symmetries_discrete if asset else ()
     axes = asset.symmetries_continuous if asset else ()
     if sources.network:
-        estimator = load_estimator(workspace)
+        estimator = load_estimator(workspace).to(where)
         estimator = estimator if mesh is None else _on_mesh(estimator, mesh)
         if asset is None:
             own = estimator.symmetries()
             same, axes = own.discrete, own.continuous
-        surface = Surface(estimator.points, estimator.normals, estimator.keys, estimator.diameter)
+        keys = estimator.keys.cpu()
+        surface = Surface(estimator.points, estimator.normals, keys, estimator.diameter, where)
         renderer = MeshRenderer(estimator.mesh)
         return Finder(
             renderer,
@@ -126,7 +131,7 @@ def load_finder(
 def _on_mesh(estimator: Estimator, path: Path) -> Estimator:
     mesh = load_mesh(path)
     used = mesh.vertices[mesh.faces.long().unique()]
-    far = (used - estimator.centre).norm(dim=-1).max() / estimator.radius
+    far = (used - estimator.centre.cpu()).norm(dim=-1).max() / estimator.radius
     if not 0.5 < far < 2:
         raise InputError(
             f"--mesh {path} reaches {far:.3g} times as far from the object's centre as the mesh that the network "

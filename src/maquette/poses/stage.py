@@ -118,12 +118,13 @@ def _rehearse(workspace: Workspace, request: PosesConfig, sources: Sources) -> N
         )
     # Where the network learnt a foreign mesh, the capture's own poses are in another frame.
     rehearsal = replace(DEFAULT, real=0) if learns_foreign_mesh(workspace) else DEFAULT
-    learn_confidence(workspace, load_finder(workspace, sources, request.settings, request.search), rehearsal)
+    finder = load_finder(workspace, sources, request.settings, request.search, device=request.device)
+    learn_confidence(workspace, finder, rehearsal)
 
 
 def _prepare(workspace: Workspace, request: PosesConfig, sources: Sources, photos: list[Path]) -> tuple[_Task, str]:
     """Everything that is the same for all photos, and where the boxes come from."""
-    finder = load_finder(workspace, sources, request.settings, request.search, request.mesh)
+    finder = load_finder(workspace, sources, request.settings, request.search, request.mesh, request.device)
     if request.depth is not None:
         check_metric(finder)
     check_explained(request.explain, request.explain_at, photos, finder)

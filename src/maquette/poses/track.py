@@ -24,6 +24,7 @@ from maquette.data.records import PoseEstimate
 from maquette.data.workspace import Workspace, begin_stage
 from maquette.estimator.objects import with_network
 from maquette.geometry.camera import Camera
+from maquette.kernels.device import Device
 from maquette.matching.settings import EstimateSettings, check_settings
 from maquette.poses.find import Finder, SearchSettings
 from maquette.poses.follow import TrackSettings
@@ -71,6 +72,8 @@ class TrackConfig:
     track: TrackSettings = field(default_factory=TrackSettings)
     search: Annotated[SearchSettings, tyro.conf.arg(name="")] = field(default_factory=SearchSettings)
     settings: EstimateSettings = field(default_factory=EstimateSettings)
+    device: Device = "auto"
+    """Where the network and its matches are computed; auto: on a GPU where torch sees one."""
     seed: int = 0
 
 
@@ -119,7 +122,7 @@ def run(workspace: Workspace, request: TrackConfig, overwrite: bool = False) -> 
     if stage.complete:
         say(f"track: complete in {stage.final}")
         return TrackResult(stage.final, read_record(stage.final / "track.json", TrackSummary))
-    finder = load_finder(workspace, sources, request.settings, request.search, request.mesh)
+    finder = load_finder(workspace, sources, request.settings, request.search, request.mesh, request.device)
     capture = load_capture(workspace) if (workspace.cameras / "cameras.json").exists() else None
     source = find_camera(workspace, capture, request.camera)
     lines = stage.partial / "frames.jsonl"
