@@ -265,6 +265,18 @@ def test_network_given_learns_the_data_sets_model_and_nothing_else_is_made_anew(
     assert given.scores[FIRST]["chamfer_diameter"] == done.scores[FIRST]["chamfer_diameter"]
 
 
+def test_unreadable_depth_of_a_test_photo_is_told_before_anything_is_learnt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_toy_lmo(tmp_path / "lmo")
+    data = read_dataset(tmp_path / "lmo")
+    tested = {im_id for split in splits_of(data).values() for im_id in split.test}
+    depth = next(view.depth for _, view in data.views if view.im_id in tested and view.depth is not None)
+    depth.path.write_bytes(depth.path.read_bytes()[:60])
+    assert run_command(_command(tmp_path)) != 0
+    assert depth.path.name in capsys.readouterr().err and not (tmp_path / "out" / "objects").exists()
+
+
 @pytest.mark.parametrize("network", ["ours", "given"])
 def test_the_other_model_lies_in_the_frame_of_the_one_that_was_learnt(
     done: Told, tmp_path: Path, network: Literal["ours", "given"]

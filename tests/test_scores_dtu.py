@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
+from maquette.data.errors import InputError
+from maquette.render.mesh import Mesh
 from maquette.scores import dtu
-from maquette.scores.dtu import thin
+from maquette.scores.dtu import points_of_mesh, thin
 
 SPACING = 0.1
 
@@ -51,3 +54,10 @@ def test_batches_no_larger_than_the_largest_keep_the_same_points(monkeypatch):
     whole = thin(points, SPACING, np.random.default_rng(5))
     monkeypatch.setattr(dtu, "LARGEST_BATCH", 300)
     np.testing.assert_array_equal(thin(points, SPACING, np.random.default_rng(5)), whole)
+
+
+def test_a_mesh_larger_than_the_table_is_refused_before_it_fills_the_memory():
+    side = 1e5
+    square = torch.tensor([[0.0, 0, 0], [side, 0, 0], [0, side, 0]])
+    with pytest.raises(InputError, match=r"5e\+03 m\^2 of surface, 5e\+11 points at 0\.2 mm: are these milli"):
+        points_of_mesh(Mesh(square, torch.tensor([[0, 1, 2]], dtype=torch.int32)), np.random.default_rng(0))

@@ -16,7 +16,7 @@ from maquette.poses.stage import PosesConfig
 from maquette.poses.stage import run as estimate_poses
 from maquette.recipes.bench_config import BenchConfig
 from maquette.recipes.bench_rows import Bench, Figures, Job, Row, attempt, means, reason_of
-from maquette.recipes.bop_scores import compare, delta_of, figures_by_object, figures_of, model_of
+from maquette.recipes.bop_scores import check_sensor, compare, delta_of, figures_by_object, figures_of, model_of
 from maquette.recipes.lmo_capture import LmoCapture, make_capture, results_of, with_whole_times
 from maquette.recipes.lmo_split import Split, splits_of
 from maquette.recipes.run import RunConfig
@@ -78,6 +78,7 @@ def lmo(job: Job) -> Bench:
 def _read(request: BenchConfig) -> Given:
     data = read_dataset(request.data)
     split = splits_of(data, request.objects, learning=request.results is None)
+    check_sensor(data, frozenset().union(*(one.test for one in split.values())))
     detections = [] if request.detections is None else read_detections(request.detections)
     official = {} if request.official is None else read_official(request.official)
     return Given(data, split, detections, {f"official_{key}": value for key, value in official.items()})

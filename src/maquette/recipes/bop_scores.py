@@ -1,6 +1,6 @@
 """A results file against a BOP data set: BOP'19, BOP'24 and ADD(-S), over all and by object."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,13 @@ def sensor_distance(view: BopView) -> Float[np.ndarray, "height width"] | None:
         return None
     camera = view.lens.pinhole
     return read_depth(view.depth) / camera.directions(camera.pixel_grid())[..., 2]
+
+
+def check_sensor(data: BopDataset, im_ids: Collection[int]) -> None:
+    """Raises InputError, before hours of learning, where the depth of one of these photos is unreadable."""
+    for _, view in data.views:
+        if view.im_id in im_ids:
+            sensor_distance(view)
 
 
 def delta_of(name: str) -> float:

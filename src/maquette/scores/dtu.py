@@ -18,12 +18,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
 
+from maquette.data.errors import InputError
 from maquette.data.formats.dtu import DtuTruth
 from maquette.render.mesh import Mesh
 
 SPACING_MM = 0.2
 GREATEST_MM = 20.0
 MARGIN_MM = 60.0
+# Sampled before they are thinned, 24 bytes each: a square metre, more than the scanner sees of a scene.
+MOST_POINTS = 1e8
 FIRST_BATCH, LARGEST_BATCH = 1000, 500_000
 
 
@@ -61,11 +64,17 @@ def points_of_mesh(
     """The mesh (millimetres) as points, none nearer to another than `spacing`.
 
     Deviates: the original lays a grid over each triangle; here four points fall on each spacing^2 of area, by
-    chance, before they are thinned.
+    chance, before they are thinned. Raises InputError where the mesh is larger than anything on DTU's table.
     """
     corners = mesh.vertices[mesh.faces.long()].double().numpy()
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1).sum() / 2
-    return thin(mesh.sample(max(1, int(4 * area / spacing**2)), rng).double().numpy(), spacing, rng)
+    count = 4 * area / spacing**2
+    if not count <= MOST_POINTS:
+        raise InputError(
+            f"the mesh has {area / 1e6:.3g} m^2 of surface, {count:.3g} points at {spacing:g} mm: are these "
+            "millimetres? If so, cut it to the object (maquette asset does) before it is scored by DTU's protocol"
+        )
+    return thin(mesh.sample(max(1, int(count)), rng).double().numpy(), spacing, rng)
 
 
 def thin(

@@ -5,7 +5,7 @@ Everything is in our conventions already: OpenCV cameras, pixel centres at one h
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -83,7 +83,6 @@ class GivenCapture:
     sphere: Sphere | None = None
     model: ColmapModel | None = None
     object_id: int | None = None
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def posed(self) -> tuple[GivenPhoto, ...]:
