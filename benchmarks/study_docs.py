@@ -24,9 +24,9 @@ What all tables share, where a row or a command does not say otherwise:
   are the truth's.* Of a real capture: its held-out photos, whose given cameras are the true poses; only rotations
   are scored then, unless `--diameter` says how large the object is.
 - **Sizes**: fields {fields_steps} steps of {fields_rays} rays, mesh on a grid of {resolution}, estimator {steps}
-  steps of {batch} crops. Far smaller than `maquette run`, so that a run takes minutes: compare rows, not these
-  figures with those of [results.md](results.md). Steps are counted, so figures do not depend on what else a machine
-  does.
+  steps of {batch} crops from random weights, where `maquette estimator` starts from the trunk. Far smaller than
+  `maquette run`, so that a run takes minutes: compare rows, not these figures with those of
+  [results.md](results.md). Steps are counted, so figures do not depend on what else a machine does.
 - **Poses**: by the network alone; *both* is with local features, as `maquette poses` does by itself. Figures are
   those of [results.md](results.md): `ad_recall_10`, `recall_5deg_5pct`, and medians over all test photos, where a
   photo without a pose is infinitely wrong (`inf`: half of them and more). Mean and deviation over the seeds.

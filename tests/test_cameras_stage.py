@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from maquette.cameras import gather
-from maquette.cameras.sources import find_source
-from maquette.cameras.stage import CamerasConfig, run
+from maquette.cameras.sources import Posed, find_source
+from maquette.cameras.stage import CamerasConfig, own_model, run
 from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.formats.camera_json import write_camera
@@ -341,3 +341,12 @@ def test_photos_of_two_sizes_get_a_camera_each(tmp_path):
     capture = run(Workspace(tmp_path / "to"), CamerasConfig(source=tmp_path / "s", **QUICK)).capture
     assert {(v.camera.width, v.camera.height) for v in capture.views} == {(400, 300), (320, 240)}
     assert len(capture.views) + len(capture.unregistered) == 12
+
+
+def test_a_model_that_brings_its_points_is_adjusted_only_where_that_is_said():
+    lens = Lens("PINHOLE", CAMERA.width, CAMERA.height, (380.0, 380.0, 200.0, 150.0))
+    points = ColmapPoints(np.arange(150) + 1, np.zeros((150, 3)), np.zeros((150, 3), np.uint8), np.zeros(150))
+    model = ColmapModel({1: lens}, {}, points)
+    posed = Posed({}, {}, True, model=model)
+    for wanted, kept in (("auto", True), ("keep", True), ("adjust", False)):
+        assert (own_model(CamerasConfig(Path("s"), given_poses=wanted), posed) is model) == kept

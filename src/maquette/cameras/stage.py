@@ -60,7 +60,8 @@ class CamerasConfig:
     given_poses: adjusted.GivenPoses = "auto"
     """Poses that come with the photos (of a phone, a robot, a tracker). keep: as they are. adjust: bundle adjusted
     to the photos, in the frame and unit they came in. auto: adjusted where they miss the photos' features by more
-    than a pixel, features agree far better afterwards, and no camera moves so far that something else is amiss."""
+    than a pixel, features agree far better afterwards, and no camera moves so far that something else is amiss. A
+    COLMAP model that brings its points is taken as it is, unless adjust is said."""
     box: tuple[str, float, float, float, float] | None = None
     """The object in one photo: PHOTO x0 y0 x1 y1, in pixels of the photo as displayed."""
     size: float | None = None
@@ -197,13 +198,20 @@ def _lenses(
     return shots
 
 
+def own_model(request: CamerasConfig, posed: Posed | None) -> ColmapModel | None:
+    """The sparse model that came with the photos, where it has points enough and nothing is to be adjusted."""
+    model = None if posed is None or request.given_poses == "adjust" else posed.model
+    return model if model is not None and len(model.points.ids) >= 100 else None
+
+
 def _reconstruct(
     request: CamerasConfig, shots: list[_Shot], posed: Posed | None, beside: Beside, stage: StageFolder
 ) -> tuple[ColmapModel, list[_Shot]]:
     """The sparse model, and the photos in it with the lens they turned out to have."""
-    if posed is not None and posed.model is not None and len(posed.model.points.ids) >= 100:
-        names = {Path(image.name).name for image in posed.model.images.values()}
-        return posed.model, [replace(shot, colmap_name=shot.name) for shot in shots if shot.name in names]
+    given_model = own_model(request, posed)
+    if given_model is not None:
+        names = {Path(image.name).name for image in given_model.images.values()}
+        return given_model, [replace(shot, colmap_name=shot.name) for shot in shots if shot.name in names]
     work = stage.partial / "work"
     names = gather.photos_for_colmap([shot.path for shot in shots], work / "photos")
     shots = [replace(shot, colmap_name=names[shot.name]) for shot in shots]

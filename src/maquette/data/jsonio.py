@@ -38,10 +38,14 @@ def to_plain(value: object) -> object:
 
 def write_json(path: Path, value: object) -> None:
     """Write beside and rename, so a reader never sees half a file."""
+    write_text(path, json.dumps(to_plain(value), indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 beside and rename."""
     beside = path.with_name(f".{path.name}.partial")
-    with open(beside, "w") as file:
-        json.dump(to_plain(value), file, indent=1)
-        file.write("\n")
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)

@@ -23,7 +23,7 @@ class EstimatorConfig:
     """Training of the pose estimator."""
 
     preset: PresetName = "cpu"
-    """A word for many options: cpu (two cores, ten minutes), gpu (one card, three), paper (SurfEmb as published).
+    """A word for many options: cpu (two cores, eight minutes), gpu (one card, three), paper (SurfEmb as published).
     What is typed beside it wins. In Python the word alone sets nothing: `estimator.presets.preset(NAME)` does."""
     minutes: float = 8.0
     """How long to train; the schedule follows the clock."""

@@ -28,8 +28,8 @@ class BenchConfig:
     objects: tuple[str, ...] = ()
     """Only these: numbers of objects (lmo, ycbv) or names of scenes."""
     preset: Literal["fast", "paper"] = "fast"
-    """paper: masks and fields that are not given otherwise are as published (DINO co-segmentation, the paper's
-    networks and schedule)."""
+    """paper: what is not given otherwise is as published: DINO co-segmentation, DORec's networks and schedule, and
+    NeuSurfEmb's 500,000 steps of the estimator."""
     ablation: Ablation = "none"
     """DORec's ablations on each scene. strategy: which losses, from when (Table III). sphere: displaced (IV).
     foreground: without L_fg (V). noise: in masks and labels (VI)."""

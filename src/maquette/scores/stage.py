@@ -9,7 +9,7 @@ import numpy as np
 from maquette.data.captures import in_asset_metres, load_capture, load_truth
 from maquette.data.errors import InputError
 from maquette.data.formats.geometry import check_object_option
-from maquette.data.jsonio import read_json, read_record, write_json
+from maquette.data.jsonio import read_json, read_record, write_json, write_text
 from maquette.data.progress import say
 from maquette.data.records import Asset
 from maquette.data.workspace import STAGES, Workspace
@@ -78,7 +78,7 @@ def run(workspace: Workspace, request: ScoresConfig) -> ScoresResult:
     path = workspace.scores(request.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, scores.plain())
-    path.with_suffix(".md").write_text(markdown(f"{workspace.root.resolve().name}: {request.name}", scores))
+    write_text(path.with_suffix(".md"), markdown(f"{workspace.root.resolve().name}: {request.name}", scores))
     return ScoresResult(path, scores)
 
 
