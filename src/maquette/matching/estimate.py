@@ -1,7 +1,7 @@
 """From an observation to ranked poses: sample, solve, prune, rank, score, refine, score again."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -69,54 +69,86 @@ def estimate(
         evidence = gather_evidence(observation, distribution, settings.outlier)
         rotations, translations = propose(observation, distribution, surface, rng, settings)
         best, scores = rank(rotations, translations, evidence, surface, settings)
-        rotations, translations = rotations[best], translations[best]
-        chosen = distinct(rotations, translations, scores, settings.refined, surface.diameter)
+        chosen = distinct(rotations[best], translations[best], scores, settings.refined, surface.diameter)
+        starts = [rigid(rotations[best[i]], translations[best[i]]) for i in chosen]
         landscape = make_landscape(observation, distribution, evidence)
+        crop = _Crop(observation, evidence, landscape, surface, renderer, settings, given, picture)
+        found = crop.refined(starts)
+        if picture is not None and settings.aligned:
+            found = crop.laid(picture, found)
+        elif given.poses:  # the score knows nothing of local features
+            found = sorted(found, key=lambda hypothesis: -hypothesis.confidence)
+        return with_certainty(found, given, surface.diameter, crop.spread, crop.confidence_of)
 
-        def spread(one: Hypothesis) -> Matrix6 | None:
-            weights = settings.per_pixel, settings.outline_weight
-            laid = one.agreement is not None and one.agreement >= LAID
-            return likelihood_covariance(one.cam_from_obj, landscape, surface, renderer, weights, laid)
 
-        def confidence_of(pose: Matrix4) -> float:
-            agreement = align_appearance(picture, pose, renderer, rounds=0).agreement if picture else None
-            return judge(pose, observation, evidence, surface, renderer, given, agreement).confidence
+@dataclass(frozen=True)
+class _Crop:
+    """All that is known of one crop: hypotheses in it are refined, judged and laid on its colours."""
 
-        starts: list[tuple[Matrix4, Source]] = [(rigid(rotations[i], translations[i]), "network") for i in chosen]
-        starts = _best_starts(starts, landscape, evidence, surface, renderer, settings)
-        found = []
-        for start, source in starts + [(pose, "local") for pose in given.poses]:
-            pose = refine(start[:3, :3], start[:3, 3], landscape, evidence, surface, renderer, settings)
-            found.append(replace(judge(pose, observation, evidence, surface, renderer, given), source=source))
-        for pose in given.poses:
-            found.append(replace(judge(pose, observation, evidence, surface, renderer, given), source="local"))
-        if not found:
-            return []
-        found.sort(key=lambda hypothesis: -hypothesis.score)
-        if picture is None or not settings.aligned:
-            if given.poses:  # the score knows nothing of local features
-                found.sort(key=lambda hypothesis: -hypothesis.confidence)
-            return with_certainty(found, given, surface.diameter, spread, confidence_of)
-        # What local features propose is looked at first, and all of it.
-        found.sort(key=lambda hypothesis: hypothesis.source != "local")
-        local, looked = 2 * len(given.poses), 0
-        for place, hypothesis in enumerate(found[: settings.aligned + local]):
+    observation: Observation
+    evidence: Evidence
+    landscape: Landscape
+    surface: Surface
+    renderer: MeshRenderer
+    settings: EstimateSettings
+    given: Given
+    picture: Picture | None
+
+    def judged(self, pose: Matrix4, agreement: float | None = None) -> Hypothesis:
+        return judge(pose, self.observation, self.evidence, self.surface, self.renderer, self.given, agreement)
+
+    def confidence_of(self, pose: Matrix4) -> float:
+        """That of a pose as it is, its colours looked at."""
+        agreement = None
+        if self.picture is not None:
+            agreement = align_appearance(self.picture, pose, self.renderer, rounds=0).agreement
+        return self.judged(pose, agreement).confidence
+
+    def spread(self, one: Hypothesis) -> Matrix6 | None:
+        """The covariance that the likelihood leaves."""
+        weights = self.settings.per_pixel, self.settings.outline_weight
+        laid = one.agreement is not None and one.agreement >= LAID
+        return likelihood_covariance(one.cam_from_obj, self.landscape, self.surface, self.renderer, weights, laid)
+
+    def refined(self, starts: list[Matrix4]) -> list[Hypothesis]:
+        """The network's starts and what is given, refined, and what is given as it is; best scored first."""
+        parts = self.landscape, self.evidence, self.surface, self.renderer, self.settings
+
+        def climbed(start: Matrix4, source: Source) -> Hypothesis:
+            return replace(self.judged(refine(start[:3, :3], start[:3, 3], *parts)), source=source)
+
+        found = [climbed(start, "network") for start in _best_starts(starts, *parts)]
+        found += [climbed(pose, "local") for pose in self.given.poses]
+        found += [replace(self.judged(pose), source="local") for pose in self.given.poses]
+        return sorted(found, key=lambda hypothesis: -hypothesis.score)
+
+    def laid(self, picture: Picture, found: list[Hypothesis]) -> list[Hypothesis]:
+        """Hypotheses laid on the picture by its colours one after the other, until one agrees with it.
+
+        What local features propose is looked at first, and all of it. Those that nobody looked at lost by their
+        scores to one that colours agree with: they stay behind.
+        """
+        found = sorted(found, key=lambda hypothesis: hypothesis.source != "local")
+        local, looked = 2 * len(self.given.poses), 0
+        for place, hypothesis in enumerate(found[: self.settings.aligned + local]):
             looked = place + 1
             gain = GAIN if hypothesis.source == "local" else 0.0
-            laid = align_appearance(picture, hypothesis.cam_from_obj, renderer, gain=gain)
-            judged = judge(laid.cam_from_obj, observation, evidence, surface, renderer, given, laid.agreement)
-            found[place] = replace(judged, source=hypothesis.source)
-            if laid.agreement >= settings.agreement and place >= local - 1:
+            laid = align_appearance(picture, hypothesis.cam_from_obj, self.renderer, gain=gain)
+            found[place] = replace(self.judged(laid.cam_from_obj, laid.agreement), source=hypothesis.source)
+            if laid.agreement >= self.settings.agreement and place >= local - 1:
                 break
-        # Those that nobody looked at lost by their scores to one that colours agree with.
         found[:looked] = sorted(found[:looked], key=lambda hypothesis: -hypothesis.confidence)
-        best = found[0]
-        # Local features place the object more finely than pixels of a small picture do (measured).
-        if settings.photometric == "on" and best.source == "network" and (best.agreement or 0.0) >= LAID:
-            pose = fit_photo(picture, best.cam_from_obj, renderer).cam_from_obj
-            agreement = align_appearance(picture, pose, renderer, rounds=0).agreement
-            found[0] = judge(pose, observation, evidence, surface, renderer, given, agreement)
-        return with_certainty(found, given, surface.diameter, spread, confidence_of)
+        if self.settings.photometric == "on" and found:
+            found[0] = self._fitted(picture, found[0])
+        return found
+
+    def _fitted(self, picture: Picture, best: Hypothesis) -> Hypothesis:
+        """The network's pose on which colours agree, laid on the pixels themselves. Local features place the object
+        more finely than pixels of a small picture do (measured)."""
+        if best.source != "network" or (best.agreement or 0.0) < LAID:
+            return best
+        pose = fit_photo(picture, best.cam_from_obj, self.renderer).cam_from_obj
+        return self.judged(pose, align_appearance(picture, pose, self.renderer, rounds=0).agreement)
 
 
 def propose(
@@ -172,21 +204,20 @@ def rank(
 
 
 def _best_starts(
-    starts: list[tuple[Matrix4, Source]],
+    starts: list[Matrix4],
     landscape: Landscape,
     evidence: Evidence,
     surface: Surface,
     renderer: MeshRenderer,
     settings: EstimateSettings,
-) -> list[tuple[Matrix4, Source]]:
+) -> list[Matrix4]:
     """The `finished` best of the starts after one round of refinement with a firm outline, best first."""
     if len(starts) <= settings.finished or settings.rounds < 2:
         return starts
     once = replace(settings, rounds=1, outline_weight=settings.firmness * settings.outline_weight, firmness=1.0)
-    moved = np.stack([refine(p[:3, :3], p[:3, 3], landscape, evidence, surface, renderer, once) for p, _ in starts])
+    moved = np.stack([refine(p[:3, :3], p[:3, 3], landscape, evidence, surface, renderer, once) for p in starts])
     scores = SCORES[settings.scoring](_float(moved[:, :3, :3]), _float(moved[:, :3, 3]), evidence, surface)
-    best = np.argsort(-scores.numpy(), kind="stable")[: settings.finished]
-    return [(moved[index], starts[index][1]) for index in best]
+    return list(moved[np.argsort(-scores.numpy(), kind="stable")[: settings.finished]])
 
 
 def distinct(
