@@ -10,7 +10,6 @@ import trimesh
 from jaxtyping import Float
 from torch import Tensor
 
-from maquette.asset.bop_model import vertex_colours
 from maquette.data.errors import InputError
 from maquette.data.formats.bop_models import read_models
 from maquette.data.formats.bop_scene import read_scene
@@ -210,10 +209,10 @@ def test_colours_of_vertices_are_their_own_or_those_of_the_texture_at_their_corn
     steps = (torch.arange(50) + 0.5) / 50
     texture = torch.stack([steps.expand(50, 50), (1 - steps)[:, None].expand(50, 50), torch.zeros(50, 50)], -1)
     at = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.9, 0.7], [0.1, 0.7]])
-    found = vertex_colours(Mesh(vertices, faces, None, at[faces.long()], texture))
+    found = Mesh(vertices, faces, None, at[faces.long()], texture).vertex_colours
     assert found is not None and torch.allclose(found[:, :2], at, atol=1e-5)
     own = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
-    assert vertex_colours(Mesh(vertices, faces, own)) is own and vertex_colours(Mesh(vertices, faces)) is None
+    assert Mesh(vertices, faces, own).vertex_colours is own and Mesh(vertices, faces).vertex_colours is None
 
 
 def test_bop_images_that_cannot_be_learnt_from_say_why(

@@ -1,7 +1,6 @@
 """The symmetries of a coloured mesh."""
 
 import numpy as np
-import torch.nn.functional as F
 
 from maquette.geometry.register import Cloud
 from maquette.geometry.symmetry import Symmetries, find_symmetries
@@ -20,10 +19,7 @@ def surface_cloud(mesh: Mesh, count: int, rng: np.random.Generator) -> Cloud:
     points, face = mesh.sample_with_faces(count, rng)
     colours = None
     if mesh.texture is not None and mesh.uv is not None:
-        middle = mesh.uv[face].mean(1)
-        grid = (middle * 2 - 1) * middle.new_tensor([1.0, -1.0])
-        image = mesh.texture.permute(2, 0, 1)[None]
-        colours = F.grid_sample(image, grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
+        colours = mesh.texture_at(mesh.uv[face].mean(1))
     elif mesh.colours is not None:
         colours = mesh.colours[mesh.faces[face].long()].mean(1)
     normals = mesh.face_normals[face].double().numpy()

@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from maquette.asset.bop_model import write_bop_model
 from maquette.data.errors import InputError
 from maquette.data.formats import foundationpose, onepose, rgbd
+from maquette.data.formats.bop import MM
 from maquette.data.formats.bop_scene import BopInstance, BopView
 from maquette.data.formats.bop_targets import LEAST_VISIBLE, BopTarget, write_targets
 from maquette.data.formats.bop_write import visibility_of, write_camera, write_scene
@@ -28,7 +29,6 @@ from maquette.recipes.export_parts import ExportConfig, copy_photo, lens_of_view
 from maquette.render.mesh import Mesh, MeshRenderer, load_mesh
 from maquette.render.views import render_view, whole_silhouette
 
-MM_PER_M = 1000.0
 SCENE = "000001"
 
 
@@ -75,7 +75,7 @@ def write_bop(workspace: Workspace, capture: Capture, request: ExportConfig, to:
     for name in ("models", "models_eval"):
         write_bop_model(to / name, object_id, thing.mesh, diameter, thing.symmetries)
     unit = _depth_unit(thing, capture.views)
-    write_camera(to / "camera.json", lens_of_view(capture.views[0]), unit * MM_PER_M)
+    write_camera(to / "camera.json", lens_of_view(capture.views[0]), unit / MM)
     train, test = to / "train" / f"{object_id:06d}", to / "test" / SCENE
     if capture.learnt:
         _write_scene(workspace, thing, capture.learnt, train, object_id, unit)
@@ -148,7 +148,7 @@ def write_foundationpose(workspace: Workspace, capture: Capture, request: Export
         visible = _visible(workspace, view, seen.mask.numpy())
         write_image(folder / "mask" / f"{reference.stem}.png", visible)
         depth = np.where(visible, seen.depth.double().numpy(), 0.0)
-        write_depth(folder / "depth_enhanced" / f"{reference.stem}.png", depth, 1 / MM_PER_M)
+        write_depth(folder / "depth_enhanced" / f"{reference.stem}.png", depth, MM)
     foundationpose.write(folder, views)
     _trimesh(workspace, "mesh.obj", thing.metres_per_unit).export(folder / "model" / "model.obj")
 
@@ -171,7 +171,7 @@ def write_tum(workspace: Workspace, capture: Capture, request: ExportConfig, to:
 
 def write_frames(workspace: Workspace, capture: Capture, request: ExportConfig, to: Path) -> None:
     """A pose file for each photo, as ScanNet exports, depth as the mesh has it: 0 outside of the object."""
-    rgbd.write_frames(to, _write_rgbd(workspace, capture, request, to, "color", 1 / MM_PER_M))
+    rgbd.write_frames(to, _write_rgbd(workspace, capture, request, to, "color", MM))
 
 
 def _write_rgbd(

@@ -43,6 +43,23 @@ class Mesh:
             normals.index_add_(0, self.faces[:, corner].long(), face)
         return F.normalize(normals, dim=-1)
 
+    def texture_at(self, uv: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3"]:
+        """The texture (bilinear, its border continued) at places of the atlas; of meshes that have one."""
+        assert self.texture is not None
+        grid = (uv * 2 - 1) * uv.new_tensor([1.0, -1.0])
+        image = self.texture.permute(2, 0, 1)[None]
+        found = F.grid_sample(image, grid.reshape(1, 1, -1, 2), padding_mode="border", align_corners=False)
+        return found[0, :, 0].T.reshape(*uv.shape[:-1], 3)
+
+    @property
+    def vertex_colours(self) -> Float[Tensor, "vertex 3"] | None:
+        """Colours at the vertices (sRGB, 0..1): the mesh's own, or the mean of its texture at their corners."""
+        if self.colours is not None or self.texture is None or self.uv is None:
+            return self.colours
+        corners = self.faces.flatten().long()
+        total = torch.zeros_like(self.vertices).index_add_(0, corners, self.texture_at(self.uv).reshape(-1, 3))
+        return total / torch.bincount(corners, minlength=len(total)).clamp(min=1)[:, None]
+
     @property
     def diameter(self) -> float:
         """Greatest distance between two vertices (exact, over the convex hull)."""
@@ -149,9 +166,7 @@ class MeshRenderer:
         mesh, face = self.mesh, hits.face_idx.long().clamp(min=0)
         if mesh.texture is not None and mesh.uv is not None:
             uv = (mesh.uv[face] * hits.barycentric[..., None]).sum(1)
-            grid = torch.stack([uv[:, 0] * 2 - 1, 1 - uv[:, 1] * 2], -1)[None, None]
-            image = mesh.texture.permute(2, 0, 1)[None]
-            return F.grid_sample(image, grid, padding_mode="border", align_corners=False)[0, :, 0].T
+            return mesh.texture_at(uv)
         if mesh.colours is not None:
             return (mesh.colours[mesh.faces[face].long()] * hits.barycentric[..., None]).sum(1)
         return torch.full((len(face), 3), 0.5)

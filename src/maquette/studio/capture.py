@@ -19,7 +19,6 @@ from maquette.studio.config import StudioConfig
 from maquette.studio.elsewhere import empty_photo, hidden_photo
 from maquette.studio.materials import in_material
 from maquette.studio.objects import Thing, make_object
-from maquette.studio.paint import with_vertex_colours
 from maquette.studio.photograph import Sensor, auto_exposure, develop, sense_depth
 from maquette.studio.setting import OBJECT, arrange, gather
 from maquette.studio.viewpoints import rings
@@ -54,7 +53,7 @@ def write_capture(folder: Path, config: StudioConfig, seed: int) -> None:
     thing = in_material(thing, config.material)
     for name in ("photos", "masks", "test/photos", "test/depth", "without/photos"):
         (folder / name).mkdir(parents=True)
-    mesh = with_vertex_colours(thing.mesh)
+    mesh = replace(thing.mesh, colours=thing.mesh.vertex_colours, uv=None, texture=None)
     save_mesh(folder / "mesh.ply", mesh)
     views, world_from_obj = _take_photos(folder, config, thing, of_room, of_photos)
     tests = _take_tests(folder, config, thing, of_test_room, of_tests, of_depth)

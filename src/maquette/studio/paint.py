@@ -119,23 +119,6 @@ def pack(
     return sheet, [np.array([left + PADDING, top + PADDING], float) for left, top in places]
 
 
-def with_vertex_colours(mesh: Mesh) -> Mesh:
-    """The mesh with its texture read at the vertices (mean over the faces that meet there), without uv."""
-    if mesh.texture is None or mesh.uv is None:
-        colours = mesh.colours if mesh.colours is not None else torch.full_like(mesh.vertices, 0.5)
-        return Mesh(mesh.vertices, mesh.faces, colours)
-    texture = mesh.texture.numpy()
-    height, width = texture.shape[:2]
-    maps = (mesh.uv * torch.tensor([width, -height]) + torch.tensor([0, height])).numpy().reshape(-1, 3, 2) - 0.5
-    total, count = torch.zeros_like(mesh.vertices), torch.zeros(len(mesh.vertices), 1)
-    for corner in range(3):
-        columns = np.clip(maps[:, corner, 0].round().astype(int), 0, width - 1)
-        rows = np.clip(maps[:, corner, 1].round().astype(int), 0, height - 1)
-        total.index_add_(0, mesh.faces[:, corner].long(), torch.as_tensor(texture[rows, columns]))
-        count.index_add_(0, mesh.faces[:, corner].long(), torch.ones(len(mesh.faces), 1))
-    return Mesh(mesh.vertices, mesh.faces, total / count.clamp(min=1))
-
-
 def _whole(size: int) -> int:
     return -(-size // PADDING) * PADDING
 
