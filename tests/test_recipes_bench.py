@@ -26,7 +26,7 @@ from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import look_at, rigid
 from maquette.recipes.bench import bench
 from maquette.recipes.bench_config import BenchConfig
-from maquette.recipes.bench_lmo import searches
+from maquette.recipes.bench_lmo import searches, title_of
 from maquette.recipes.bench_rows import Bench, Row
 from maquette.recipes.bench_table import markdown
 from maquette.recipes.bop_scores import compare, delta_of, figures_by_object, figures_of, model_of
@@ -126,6 +126,18 @@ def test_the_truth_as_results_scores_one_on_the_test_photos(data: Path, tmp_path
         "0.554",
     ):
         assert said in text, said
+
+
+def test_no_figures_of_lmo_stand_beside_another_data_sets(data: Path, tmp_path: Path) -> None:
+    (data / "split.json").unlink()
+    path = _write_truth(tmp_path / results_name("truth", "ycbv"))
+    other = data.rename(tmp_path / "ycbv")
+    table = bench(tmp_path / "out", BenchConfig("lmo", other, results=path))
+    assert table.title == "ycbv" and table.notes[0] == "2 objects of ycbv: 5, 7, on ycbv's targets."
+    text = (tmp_path / "out/bench.md").read_text()
+    assert "NeuSurfEmb" not in text and "LM-O" not in text
+    titles = {"lmo": "LM-O", "lm-o": "LM-O", "LM_O": "LM-O", "lm": "lm", "ycbv": "ycbv"}
+    assert {name: title_of(name) for name in titles} == titles
 
 
 def test_a_sensors_depth_is_used_where_there_is_one(data: Path, tmp_path: Path) -> None:

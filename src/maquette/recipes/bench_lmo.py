@@ -69,10 +69,17 @@ def lmo(job: Job) -> Bench:
         rows = []
         for obj_id, split in given.split.items():
             rows.append(attempt(_name(obj_id), partial(_learn_one, job, given.data, split, obj_id, found)))
-            job.keep(Bench(TITLE, (*_notes(request, given.split, False), "Unfinished."), {}, tuple(rows)))
+            notes = *_notes(request, given, sensor=False), "Unfinished."
+            job.keep(Bench(title_of(given.data.name), notes, {}, tuple(rows)))
         found = {kind: with_whole_times(results) for kind, results in found.items()}
         _write_found(job.folder, given.data.name, found)
     return _scored(given, rows, found, request)
+
+
+def title_of(name: str) -> str:
+    """The head of the table: LM-O however its folder spells it, whose papers then stand beside ours; else the data
+    set's own name."""
+    return TITLE if "".join(c for c in name if c.isalnum()).lower() == "lmo" else name
 
 
 def _read(request: BenchConfig) -> Given:
@@ -169,8 +176,8 @@ def _scored(given: Given, rows: list[Row], found: Found, request: BenchConfig) -
         for obj_id, row in zip(given.split, rows, strict=True)
     ]
     sensor = bool(groups) and all(group.sensor for group in groups)
-    notes = *_notes(request, given.split, sensor), *_exceptions(given, list(unread), sensor)
-    return Bench(TITLE, notes, overall, tuple(ended))
+    notes = *_notes(request, given, sensor), *_exceptions(given, list(unread), sensor)
+    return Bench(title_of(given.data.name), notes, overall, tuple(ended))
 
 
 def _models(data: BopDataset) -> tuple[dict[int, Model], dict[int, str]]:
@@ -231,11 +238,13 @@ def _exceptions(given: Given, unread: list[int], sensor: bool) -> list[str]:
     return said
 
 
-def _notes(request: BenchConfig, split: dict[int, Split], sensor: bool) -> tuple[str, ...]:
+def _notes(request: BenchConfig, given: Given, sensor: bool) -> tuple[str, ...]:
+    split, title = given.split, title_of(given.data.name)
     depth = "a sensor's" if sensor else "rendered from the true poses"
     published = all(one.learnt is not None for one in split.values())
-    tested = "LM-O's targets" if published else "the test photos of split.json"
-    scored = f"{len(split)} of LM-O's eight objects: {', '.join(map(str, split))}, on {tested}."
+    tested = f"{title}'s targets" if published else "the test photos of split.json"
+    objects = "of LM-O's eight objects" if title == TITLE else f"objects of {title}"
+    scored = f"{len(split)} {objects}: {', '.join(map(str, split))}, on {tested}."
     if request.results is not None:
         method = parse_name(request.results)[0]
         return scored, f"Poses: {method} in {request.results.name}, as they are. Depth for VSD: {depth}."
