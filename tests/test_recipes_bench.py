@@ -545,3 +545,15 @@ def test_given_detections_are_scored_as_coco_does_and_the_toolkits_figures_stand
     assert table.overall["ap_box"] == pytest.approx(1.0) and table.overall["official_ar"] == 0.98
     write_detections(tmp_path / "found.json", boxes[:3])
     assert bench(tmp_path / "out", asked).overall["ap_box"] < 0.7
+
+
+def test_boxes_in_a_scene_without_targets_do_not_count_whatever_its_photos_numbers(
+    data: Path, tmp_path: Path
+) -> None:
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    shutil.copytree(data / "test" / "000002", data / "test" / "000003")
+    aside = [BopDetection(3, n, o, 1.0, (40.0, 30.0, 60.0, 45.0)) for n in range(3, 6) for o in (5, 7)]
+    boxes = [BopDetection(2, n, o, 0.9, (10.0, 10.0, 30.0, 25.0)) for n in range(3, 6) for o in (5, 7)]
+    write_detections(tmp_path / "found.json", [*boxes, *aside])
+    asked = BenchConfig("lmo", data, results=path, detections=tmp_path / "found.json")
+    assert bench(tmp_path / "out", asked).overall["ap_box"] == pytest.approx(1)

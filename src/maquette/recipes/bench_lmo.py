@@ -7,7 +7,7 @@ from pathlib import Path
 from maquette.cameras.stage import CamerasConfig
 from maquette.data.formats.bop import BopResult, check_times, read_results, write_results
 from maquette.data.formats.bop_dataset import BopDataset, read_dataset
-from maquette.data.formats.bop_targets import BopDetection, read_detections
+from maquette.data.formats.bop_targets import LEAST_VISIBLE, BopDetection, read_detections
 from maquette.data.jsonio import read_record
 from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
@@ -205,22 +205,23 @@ def _beside(figures: Figures, kind: str) -> dict[str, float | int]:
 
 
 def _box_precision(given: Given) -> float:
-    """COCO's average precision of the given detections on the test photos; boxes of the whole silhouette, as the
-    toolkit has them."""
+    """COCO's average precision of the given detections on the test photos that targets name; boxes of the whole
+    silhouette, as the toolkit has them."""
+    named = {(target.scene_id, target.im_id) for target in given.data.targets}
     tested = {(obj_id, im_id) for obj_id, split in given.split.items() for im_id in split.test}
     truth = []
     for scene_id, view in given.data.views:
-        for one in view.instances:
+        for one in view.instances if (scene_id, view.im_id) in named else ():
             seen = one.visibility if (one.obj_id, view.im_id) in tested else None
             if seen is None or (box := seen.box_obj or seen.box_visib) is None:
                 continue
             x, y, width, height = box
-            corners, hidden = (x, y, x + width, y + height), seen.visib_fract < 0.1
+            corners, hidden = (x, y, x + width, y + height), seen.visib_fract < LEAST_VISIBLE
             truth.append(CocoInstance(f"{scene_id}/{view.im_id}", one.obj_id, corners, ignored=hidden))
     found = [
         CocoInstance(f"{d.scene_id}/{d.im_id}", d.obj_id, d.box, score=d.score)
         for d in given.detections
-        if (d.obj_id, d.im_id) in tested
+        if (d.obj_id, d.im_id) in tested and (d.scene_id, d.im_id) in named
     ]
     camera = next(view.lens.pinhole for _, view in given.data.views if view.lens is not None)
     return coco_score(truth, found, camera.height, camera.width).ap
