@@ -1,8 +1,11 @@
 """DTU's thinning of points against the loop that defines it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 
 from maquette.data.errors import InputError
 from maquette.render.mesh import Mesh
@@ -61,3 +64,36 @@ def test_a_mesh_larger_than_the_table_is_refused_before_it_fills_the_memory():
     square = torch.tensor([[0.0, 0, 0], [side, 0, 0], [0, side, 0]])
     with pytest.raises(InputError, match=r"5e\+03 m\^2 of surface, 5e\+11 points at 0\.2 mm: are these milli"):
         points_of_mesh(Mesh(square, torch.tensor([[0, 1, 2]], dtype=torch.int32)), np.random.default_rng(0))
+
+
+def sheet(side: float) -> Mesh:
+    corners = torch.tensor([[0.0, 0, 0], [side, 0, 0], [side, side, 0], [0, side, 0]])
+    return Mesh(corners, torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32))
+
+
+def test_a_mesh_drawn_at_once_has_the_points_of_one_draw_thinned():
+    rng = np.random.default_rng(0)
+    drawn = sheet(5.0).sample(1600, rng).double().numpy()
+    expected = thin(drawn, 0.25, rng)
+    np.testing.assert_array_equal(points_of_mesh(sheet(5.0), np.random.default_rng(0), 0.25), expected)
+
+
+def test_drawn_in_parts_the_points_cover_the_mesh_as_evenly(monkeypatch):
+    whole = points_of_mesh(sheet(8.0), np.random.default_rng(0))
+    monkeypatch.setattr(dtu, "DRAWN_AT_ONCE", 300)
+    parts = points_of_mesh(sheet(8.0), np.random.default_rng(0))
+    assert len(parts) == pytest.approx(len(whole), rel=0.03)
+    assert KDTree(parts).query(parts, k=2)[0][:, 1].min() > 0.2
+    assert KDTree(parts).query(dtu.sampled(sheet(8.0), 5000, np.random.default_rng(1)))[0].max() < 0.6
+
+
+def test_drawing_takes_no_more_memory_than_the_points(monkeypatch):
+    monkeypatch.setattr(dtu, "DRAWN_AT_ONCE", 5000)
+    tracemalloc.start()
+    try:
+        points = dtu.sampled(sheet(5.0), 300_000, np.random.default_rng(0))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert points.shape == (300_000, 3) and (points[-1] != points[-2]).any()
+    assert peak < 1.5 * points.nbytes
