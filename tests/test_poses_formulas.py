@@ -1,13 +1,14 @@
 """Boxes, true placements, crops and BOP's file: formulas of the stage `poses`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from maquette.data.captures import load_capture, save_capture
+from maquette.data.captures import in_asset_metres, load_capture, save_capture
 from maquette.data.errors import FormatError, InputError
 from maquette.data.formats.bop import BopResult, read_results, write_results
 from maquette.data.jsonio import write_json
@@ -173,6 +174,18 @@ def test_a_pose_from_another_world_is_the_one_in_ours(tmp_path, rng):
         placed = knowledge.placements[view.name].cam_from_obj
         assert placed is not None
         np.testing.assert_allclose(placed, expected, atol=1e-6)
+
+
+def test_a_workspace_whose_size_was_given_places_its_own_object_where_it_is(tmp_path, rng):
+    """Its cameras' own metres are a quarter too long; in both worlds the finished mesh's count."""
+    toy = make_toy(tmp_path, similarity(1.25, random_rotation(rng), np.ones(3)), metric=True)
+    save_capture(toy.workspace.cameras, replace(load_capture(toy.workspace), size=EXTENTS[0]))
+    capture, asset = in_asset_metres(load_capture(toy.workspace), toy.asset)
+    placements = know(toy.workspace.root, capture, asset.obj_from_world).placements
+    for view in capture.views:
+        placed = placements[view.name].cam_from_obj
+        assert placed is not None
+        np.testing.assert_allclose(placed, view.cam_from_world @ inverse(asset.obj_from_world), atol=1e-9)
 
 
 def test_what_another_folder_must_hold_is_said(tmp_path):

@@ -245,6 +245,30 @@ def test_fractions_of_the_diameter_need_no_metres(toy: Toy, tmp_path: Path, rng:
         run(toy.workspace, replace(metric, diameter=None, diameter_unscaled=1.0))
 
 
+def test_a_workspace_whose_size_was_given_scores_exactly_against_itself(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Its cameras' own metres are a quarter too long; the finished mesh says how long metres are."""
+    toy = make_toy(tmp_path / "box", similarity(1.25, random_rotation(rng), np.ones(3)), metric=True)
+    capture = replace(load_capture(toy.workspace), size=0.30)
+    save_capture(toy.workspace.cameras, capture)
+    joint, exact = _joint(toy, tmp_path / "joint", rng)
+    names = dict(zip([e.photo for e in exact], [v.name for v in capture.views], strict=False))
+    own = tuple(replace(e, photo=names[e.photo]) for e in exact)
+    write_estimates(toy.workspace, "own", own, metric=True)
+    asked = ScoresConfig(name="own", poses="own", truth=toy.workspace.root, diameter=0.37)
+    figures = run(toy.workspace, asked).scores.figures
+    assert figures["median_translation_diameter"] == pytest.approx(0, abs=1e-6)
+    assert figures["median_rotation_deg"] == pytest.approx(0, abs=1e-6)
+    assert figures["ar"] == figures["add_recall_10"] == figures["recall_5deg_5pct"] == 1.0
+
+    save_capture(joint.cameras, replace(load_capture(joint), metric=False, size=None))
+    write_estimates(toy.workspace, "own", exact, metric=True)
+    asked = replace(asked, truth=joint.root, metric_from=toy.workspace.root)
+    figures = run(toy.workspace, asked).scores.figures
+    assert figures["median_translation_diameter"] == pytest.approx(0, abs=1e-6)
+
+
 def _shifted(cam_from_obj: np.ndarray | None, by: float) -> np.ndarray:
     assert cam_from_obj is not None
     result = cam_from_obj.copy()

@@ -82,6 +82,12 @@ def in_asset_metres(capture: Capture, asset: Asset) -> tuple[Capture, Asset]:
     return replace(capture, views=views, sphere=sphere, points=points), moved
 
 
+def load_in_asset_metres(workspace: Workspace) -> Capture:
+    """The capture of a workspace, in a world in its asset's metres where it has an asset and a size was given."""
+    capture, record = load_capture(workspace), workspace.asset / "asset.json"
+    return in_asset_metres(capture, read_record(record, Asset))[0] if record.exists() else capture
+
+
 def as_masked(workspace: Workspace, capture: Capture) -> Capture:
     """The capture with the object sphere that its masks tell, where they tell another one than the cameras."""
     path = workspace.masks / "masks.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maquette.data.captures import load_capture, load_truth
+from maquette.data.captures import load_in_asset_metres, load_truth
 from maquette.data.errors import InputError
 from maquette.data.records import Capture, Truth, View
 from maquette.data.workspace import Workspace
@@ -55,7 +55,7 @@ def know(folder: Path, capture: Capture | None, obj_from_world: Matrix4 | None) 
         raise InputError(
             "--box-from WORKSPACE needs this workspace's own cameras and asset; run those stages first"
         )
-    theirs = load_capture(other)
+    theirs = load_in_asset_metres(other)
     rigidly = capture.metric and theirs.metric
     theirs_from_obj = align_worlds(capture.learnt, theirs.views, rigidly, folder) @ inverse(obj_from_world)
     placements = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import load_in_asset_metres
 from maquette.data.errors import InputError
 from maquette.data.formats.colmap import find_model, read_model
 from maquette.data.formats.keyframes import FILE_NAME, read_keyframes
@@ -22,7 +22,7 @@ def metric_centres(folder: Path) -> dict[str, Float[np.ndarray, "3"]]:
     if (folder / FILE_NAME).exists():
         return {name: centre_of(pose) for name, pose in read_keyframes(folder / FILE_NAME)[1].items()}
     if (folder / "cameras" / "cameras.json").exists():
-        capture = load_capture(Workspace(folder))
+        capture = load_in_asset_metres(Workspace(folder))
         if not capture.metric:
             raise InputError(f"{folder} is a workspace without a scale; give one made with --size or metric poses")
         return {Path(view.name).stem: centre_of(view.cam_from_world) for view in capture.views}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maquette.data.captures import load_capture
+from maquette.data.captures import load_in_asset_metres
 from maquette.data.errors import InputError
 from maquette.data.jsonio import from_plain, read_json
 from maquette.data.records import Asset, Capture, PoseEstimate, Truth, View
@@ -125,7 +125,7 @@ def _truth_of_workspace(
     assert request.truth is not None
     if foreign_mesh(workspace) is not None:
         raise InputError("--truth needs poses of this workspace's own asset; its estimator learnt another mesh")
-    theirs = load_capture(Workspace(request.truth))
+    theirs = load_in_asset_metres(Workspace(request.truth))
     alignment = align_to(capture, theirs.views, theirs.metric, notes, f"the cameras of {request.truth}")
     metres: float | None = None
     if theirs.metric:
