@@ -557,3 +557,16 @@ def test_boxes_in_a_scene_without_targets_do_not_count_whatever_its_photos_numbe
     write_detections(tmp_path / "found.json", [*boxes, *aside])
     asked = BenchConfig("lmo", data, results=path, detections=tmp_path / "found.json")
     assert bench(tmp_path / "out", asked).overall["ap_box"] == pytest.approx(1)
+
+
+def test_depth_of_another_size_than_its_photo_is_one_line_with_both_sizes(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _add_depth(data)
+    depth = data / "test/000002/depth/000004.png"
+    Image.fromarray(np.full((24, 32), 9, np.uint16)).save(depth)
+    path = _write_truth(tmp_path / results_name("truth", "lmo"))
+    words = ["bench", "lmo", "--data", str(data), "--to", str(tmp_path / "out"), "--results", str(path)]
+    assert run_command(words) == BAD_INPUT
+    said = " ".join(capsys.readouterr().err.split())
+    assert "000004.png, its pixels: has 32 x 24 pixels, its photo 64 x 48. Give depth as the photo sees it" in said

@@ -11,6 +11,7 @@ from maquette.data.formats.bop_dataset import BopDataset
 from maquette.data.formats.bop_models import BopModel, check_mesh
 from maquette.data.formats.bop_scene import BopView
 from maquette.data.formats.bop_targets import LEAST_VISIBLE
+from maquette.data.formats.door import Value
 from maquette.data.formats.given import read_depth
 from maquette.geometry.symmetry_set import symmetry_set
 from maquette.geometry.transforms import similarity
@@ -54,15 +55,23 @@ def instances_of(view: BopView) -> tuple[Instance, ...]:
 
 
 def sensor_distance(view: BopView) -> Float[np.ndarray, "height width"] | None:
-    """Metres from the camera's centre, 0 where the sensor did not measure; None where there was none."""
+    """Metres from the camera's centre, 0 where the sensor did not measure; None where there was none.
+
+    Raises FormatError for a depth that is unreadable or of another size than its photo.
+    """
     if view.depth is None or view.lens is None:
         return None
     camera = view.lens.pinhole
-    return read_depth(view.depth) / camera.directions(camera.pixel_grid())[..., 2]
+    depth = read_depth(view.depth)
+    if depth.shape != (camera.height, camera.width):
+        raise Value(None, view.depth.path, "its pixels", "give depth as the photo sees it, pixel by pixel").error(
+            f"has {depth.shape[1]} x {depth.shape[0]} pixels, its photo {camera.width} x {camera.height}"
+        )
+    return depth / camera.directions(camera.pixel_grid())[..., 2]
 
 
 def check_sensor(data: BopDataset, im_ids: Collection[int]) -> None:
-    """Raises InputError, before hours of learning, where the depth of one of these photos is unreadable."""
+    """Raises InputError, before hours of learning, where the depth of one of these photos cannot be used."""
     for _, view in data.views:
         if view.im_id in im_ids:
             sensor_distance(view)
