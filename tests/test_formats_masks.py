@@ -48,6 +48,20 @@ def test_a_colmap_model_finds_its_photos_in_folders_and_names_them_once(tmp_path
     assert {i.name for i in read.model.images.values()} == {p.name for p in read.photos}
 
 
+def test_photos_that_are_links_bring_nothing_from_where_they_lead_to(tmp_path):
+    two_folders(tmp_path / "model")
+    images, store = tmp_path / "model" / "images" / "left", tmp_path / "store"
+    images.rename(store)
+    images.mkdir()
+    for name in ("000000.png", "000001.png"):
+        (images / name).symlink_to(store / name)
+    shutil.copy(store / "000000.png", store / "stranger.png")
+    shutil.copy(store / "000000.png", images / "beside.png")
+    read = read_capture(tmp_path / "model").photos
+    assert [p.name for p in read] == sorted([*LEFT_AND_RIGHT, "beside.png"])
+    assert [p.name for p in read if p.cam_from_world is None] == ["beside.png"]
+
+
 def test_a_photo_without_its_folder_is_no_other_folder_s(tmp_path):
     two_folders(tmp_path)
     shutil.move(tmp_path / "images" / "left" / "000000.png", tmp_path / "images" / "000000.png")

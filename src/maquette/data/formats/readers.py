@@ -103,10 +103,12 @@ def read_colmap(folder: Path) -> GivenCapture:
     )
     if not photos:
         raise where.error(f"none of the {len(model.images)} photos of the model is in {folder}")
-    real = [root.resolve() for root in roots]
-    for path in sorted({p.parent for p in known}):
+    # A photo may be a link: what lies beside the link is listed, not what lies beside the file it leads to.
+    folders = {photo.path.parent.resolve(): photo.path.parent for photo in photos}
+    for path in sorted(folders.values()):
         for other in (p for p in list_photos(path) if p.resolve() not in known):
-            below = next((other.relative_to(root).as_posix() for root in real if root in other.parents), other.name)
+            inside = (other.relative_to(root).as_posix() for root in roots if root in other.parents)
+            below = next(inside, other.name)
             name = flat_name(below, taken)
             names[name] = (below, name, other.name)
             photos.append(GivenPhoto(name, other, None, None))
