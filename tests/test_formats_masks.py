@@ -99,6 +99,22 @@ def test_masks_lie_in_folders_as_the_photos_and_a_shared_name_is_nobody_s(tmp_pa
     assert bool(re.search(shared, capsys.readouterr().err)) == (masks[0].startswith("000000") and found[0] is None)
 
 
+@pytest.mark.parametrize("name", ["000000.png.png", "000000.jpg", "000000.png"])
+def test_a_mask_that_lies_as_a_photo_does_is_that_photo_s_and_no_deeper_one_s(tmp_path, capsys, name):
+    two_folders(tmp_path)
+    for photo in ("000000.png", "000001.png"):
+        shutil.move(tmp_path / "images" / "left" / photo, tmp_path / "images" / photo)
+    model = colmap.read_model(tmp_path / "sparse" / "0")
+    images = {k: replace(image, name=image.name.removeprefix("left/")) for k, image in model.images.items()}
+    colmap.write_model(tmp_path / "sparse" / "0", replace(model, images=images))
+    put_masks(tmp_path / "masks", name)
+    given = {photo.name: photo.mask.path for photo in read_capture(tmp_path).photos if photo.mask}
+    assert given == {"000000.png": tmp_path / "masks" / name}
+    photos = tuple(Path(name) for name in LEFT_AND_RIGHT)
+    assert match_masks(tmp_path / "masks", photos, find_source(tmp_path).photos) == given
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_a_mask_of_a_shared_name_is_nobody_s_in_the_stage_either(tmp_path):
     two_folders(tmp_path)
     put_masks(tmp_path / "masks", "000000.png.png")

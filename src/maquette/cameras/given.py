@@ -113,8 +113,8 @@ def match_masks(
 ) -> dict[str, Path]:
     """The mask of each photo name: STEM.png, COLMAP's NAME.jpg.png (in folders as the photos) or BOP's IM6_GT6.png.
 
-    A mask that several photos would take is given to none. Where no name fits and there are as many masks as photos
-    (`all_photos`), they go by order.
+    A mask that several photos would take is that one's which lies as it does, else nobody's. Where no name
+    fits and there are as many masks as photos (`all_photos`), they go by order.
     """
     masks = list_photos(folder)
     if is_bop(masks):

@@ -10,19 +10,26 @@ from maquette.data.progress import say
 def masks_by_name(folder: Path, names: Mapping[str, Sequence[str]]) -> dict[str, Path]:
     """The masks in `folder` by photo, of the photos that have one.
 
-    `names` are what a photo's mask may be called after, the surest first: `left/0003.jpg`, then `0003.jpg`. A mask
-    that several photos would take (`0003.jpg.png` of `left/` and `right/`) is given to none, and said.
+    `names` are what a photo's mask may be called after, first its own with its folders: `left/0003.jpg`, then
+    `0003.jpg`. Of several photos that would take a mask it is that one's whose own name it bears (`0003.jpg`'s, not
+    `left/0003.jpg`'s); where that is none or several (`0003.jpg.png` of `left/` and `right/`) it is
+    nobody's, and said.
     """
     masks: dict[PurePosixPath, Path] = {}
     for place in {PurePosixPath(name).parent for known in names.values() for name in known}:
         if not place.is_absolute() and ".." not in place.parts and (folder / place).is_dir():
             masks |= {place / mask.stem: mask for mask in list_photos(folder / place)}
-    taken: dict[Path, list[str]] = {}
+    claims: dict[Path, list[str]] = {}
+    owners: dict[Path, list[str]] = {}
     for photo, known in names.items():
         paths = [PurePosixPath(name) for name in known]
-        found = (masks[key] for path in paths for key in (path, path.parent / path.stem) if key in masks)
-        if (mask := next(found, None)) is not None:
-            taken.setdefault(mask, []).append(photo)
+        found = ((masks[key], path) for path in paths for key in (path, path.parent / path.stem) if key in masks)
+        if (claim := next(found, None)) is not None:
+            mask, called = claim
+            claims.setdefault(mask, []).append(photo)
+            if called == paths[0]:
+                owners.setdefault(mask, []).append(photo)
+    taken = claims | owners
     shared = [mask for mask, photos in taken.items() if len(photos) > 1]
     if shared:
         say(
