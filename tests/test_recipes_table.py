@@ -8,7 +8,7 @@ import pytest
 from maquette.recipes.bench_finders import PROTOCOLS, Scene
 from maquette.recipes.bench_papers import PAPERS, SCENES
 from maquette.recipes.bench_rows import Bench, Row, means
-from maquette.recipes.bench_shared import PRINTED
+from maquette.recipes.bench_shared import PRINTED, mean_of_shared
 from maquette.recipes.bench_table import COLUMNS, markdown
 from maquette.scores.records import FIGURES
 
@@ -44,6 +44,21 @@ def _scene(path: str, object_id: int | None = None) -> Scene:
 def test_the_scenes_of_the_paper_are_known_by_their_folders(title: str, theirs: list, others: list) -> None:
     assert all(PRINTED[title].fits(_scene(f"/data/{path}")) for path in theirs)
     assert not any(PRINTED[title].fits(_scene(f"/data/{path}")) for path in others)
+
+
+def test_a_failed_scene_is_not_counted_among_the_papers() -> None:
+    scenes = [_scene("bmvs_bear"), _scene("bmvs_stone"), _scene("bmvs_clock")]
+    bear, stone, clock = (
+        Row(scene.name, {"mask_iou": iou}) for scene, iou in zip(scenes, (0.875, 0.625, 0.5), strict=True)
+    )
+    both = Row("DORec's scenes, 2 of 4", {"mask_iou": 0.75})
+    assert mean_of_shared("BlendedMVS", scenes, [bear, stone, clock]) == both
+    broken, lost = Row("bmvs_stone", {}, "it broke"), Row("bmvs_bear", {}, "it broke")
+    one = Row("DORec's scenes, 1 of 4", {"mask_iou": 0.875})
+    assert mean_of_shared("BlendedMVS", scenes, [bear, broken, clock]) == one
+    assert mean_of_shared("BlendedMVS", scenes, [lost, broken, clock]) is None
+    # What is left of all is DORec's: their mean is the one that is told anyway.
+    assert mean_of_shared("BlendedMVS", scenes, [bear, stone, Row("bmvs_clock", {}, "it broke")]) is None
 
 
 def test_the_papers_pairs_of_object_and_scene_are_its_scenes_of_ycb_video() -> None:

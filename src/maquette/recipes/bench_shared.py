@@ -35,11 +35,11 @@ def note_of(title: str, chosen: list[Scene]) -> str:
 
 
 def mean_of_shared(title: str, scenes: list[Scene], rows: list[Row]) -> Row | None:
-    """The mean over the rows of DORec's scenes (`rows` in the order of `scenes`, maybe fewer); None where these are
-    all or none."""
-    printed = PRINTED[title]
-    shared = [row for scene, row in zip(scenes, rows, strict=False) if printed.fits(scene)]
-    if not shared or len(shared) == len(rows):
+    """The mean over the rows of DORec's scenes (`rows` in the order of `scenes`, maybe fewer) that did not fail;
+    None where these are all or none."""
+    printed, done = PRINTED[title], [row for row in rows if not row.failure]
+    shared = [row for scene, row in zip(scenes, rows, strict=False) if printed.fits(scene) and not row.failure]
+    if not shared or len(shared) == len(done):
         return None
     return Row(f"DORec's scenes, {len(shared)} of {printed.count}", means(shared))
 
