@@ -335,3 +335,12 @@ def test_a_diameter_that_no_object_has_in_metres_is_asked_about(toy: Toy) -> Non
         run(toy.workspace, ScoresConfig(diameter=float("nan")))
     with pytest.raises(InputError, match=r"--diameter-unscaled 0: expected a length above 0"):
         run(toy.workspace, ScoresConfig(truth=toy.workspace.root, diameter_unscaled=0.0))
+
+
+def test_options_that_would_change_nothing_are_refused_with_what_they_need(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"^--diameter-unscaled is in the unit of another .* --truth WORKSPACE, or"
+    ):
+        run(toy.workspace, ScoresConfig(diameter_unscaled=1.0))
+    with pytest.raises(InputError, match=r"^--ball measures .*asset\.json is missing: run `maquette asset .*`$"):
+        run(Workspace(tmp_path), ScoresConfig(ball=True))

@@ -43,7 +43,7 @@ class ScoresResult:
 
 def run(workspace: Workspace, request: ScoresConfig) -> ScoresResult:
     """Score what there is; scores are always made anew."""
-    _check(request)
+    _check(workspace, request)
     capture = load_capture(workspace)
     notes = [*_masks_note(workspace)]
     photos = score_photos(workspace, capture, notes)
@@ -82,11 +82,20 @@ def run(workspace: Workspace, request: ScoresConfig) -> ScoresResult:
     return ScoresResult(path, scores)
 
 
-def _check(request: ScoresConfig) -> None:
+def _check(workspace: Workspace, request: ScoresConfig) -> None:
     if request.diameter is not None:
         check_object_option("--diameter", request.diameter)
     if request.diameter_unscaled is not None and not 0 < request.diameter_unscaled < inf:
         raise InputError(f"--diameter-unscaled {request.diameter_unscaled:g}: expected a length above 0.")
+    if request.diameter_unscaled is not None and request.truth is None:
+        raise InputError(
+            "--diameter-unscaled is in the unit of another workspace's cameras: name it with --truth WORKSPACE, or "
+            "give --diameter in metres"
+        )
+    if request.ball and not (record := workspace.asset / "asset.json").exists():
+        raise InputError(
+            f"--ball measures the asset's mesh, but {record} is missing: run `maquette asset {workspace.root}`"
+        )
 
 
 def _masks_note(workspace: Workspace) -> list[str]:
