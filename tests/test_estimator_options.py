@@ -51,6 +51,14 @@ def test_a_preset_that_is_given_minutes_goes_by_the_clock() -> None:
     assert typed.progress(1000, 15 * 60.0) == 0.5
 
 
+def test_an_amount_of_none_is_not_said() -> None:
+    for steps in (["--steps", "None"], ["--steps=None"]):
+        words = expand("estimator", ["--preset", "paper", *steps, "--minutes", "20"])
+        assert tyro.cli(EstimatorConfig, args=words) == replace(preset("paper"), steps=None, minutes=20.0)
+        words = expand("estimator", ["--preset", "gpu", *steps])
+        assert tyro.cli(EstimatorConfig, args=words) == replace(preset("gpu"), steps=None)
+
+
 def test_the_command_line_refuses_two_amounts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["estimator", str(tmp_path), "--steps", "5", "--minutes", "1"]) == BAD_INPUT
     assert "--minutes and --steps both say how long" in " ".join(capsys.readouterr().err.split())

@@ -62,7 +62,7 @@ def _of_estimator(command: str, words: Sequence[str]) -> dict[str, list[str]]:
     if command not in ("estimator", *EVERYTHING):
         return {}
     amounts = {f"{prefix}minutes", f"{prefix}steps"}
-    said = amounts & _typed(words)
+    said = {option for option in amounts & _typed(words) if _value(words, option) != "None"}
     if said == amounts:
         raise InputError(
             f"{prefix}minutes and {prefix}steps both say how long the estimator trains: leave one of them away"
