@@ -75,12 +75,24 @@ def test_truth_round_trips_and_its_mesh_becomes_a_path(rng: np.random.Generator,
     assert to_plain(again.views) == to_plain(truth.views)
 
 
+UPRIGHT = ((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
+
+
 @pytest.mark.parametrize(
     ("spoilt", "complaint"),
     [
         ({"diameter": 0.0}, "diameter: 0, expected a length above 0"),
         ({"world_from_obj": np.diag([1.0, 1, -1, 1])}, "world_from_obj: its matrix moves nothing rigidly"),
         ({"world_from_obj": np.full((4, 4), np.nan)}, "world_from_obj: its matrix moves nothing rigidly"),
+        (
+            {"symmetries_continuous": (((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),)},
+            "continuous symmetry 0: an axis has a length",
+        ),
+        (
+            {"symmetries_continuous": (UPRIGHT, ((0.0, np.nan, 1.0), (0.0, 0.0, 0.0)))},
+            "continuous symmetry 1: an axis",
+        ),
+        ({"symmetries_continuous": (((0.0, 0.0, 1.0), (0.0, np.inf, 0.0)),)}, "continuous symmetry 0: an axis has"),
         ({"symmetries_discrete": (np.zeros((4, 4)),)}, "symmetry 0: its matrix"),
         (
             {"views": (View("a.jpg", Camera(0, 48, 55.0, 57.0, 31.5, 25.25), np.eye(4)),)},

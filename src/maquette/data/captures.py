@@ -132,6 +132,9 @@ def _misfit(truth: Truth) -> str | None:
     for place, matrix in frames + [(place, pose) for place, _, pose in seen]:
         if not (np.isfinite(matrix).all() and np.linalg.det(matrix[:3, :3]) > 0):
             return f"{place}: its matrix moves nothing rigidly (a null, a mirror image or an axis of no length)"
+    for index, (axis, point) in enumerate(truth.symmetries_continuous):
+        if not (np.isfinite([*axis, *point]).all() and 0 < np.linalg.norm(axis) < np.inf):
+            return f"continuous symmetry {index}: an axis has a length, and it and its point no null"
     return None
 
 
