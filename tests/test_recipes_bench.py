@@ -483,6 +483,10 @@ def test_the_toolkits_scores_are_read_under_our_keys(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match="no scores of the BOP toolkit"):
         read_official(path)
+    for nothing in (-1.0, None):
+        write_json(path, dict.fromkeys(theirs, nothing))
+        with pytest.raises(FormatError, match=r"holds no figure: all are unknown \(-1 or null\)\. Let the BOP"):
+            read_official(path)
     for figure, complaint in {
         "NaN": "expected a number of at most",
         "1e999": "expected a number of at most",

@@ -47,7 +47,7 @@ def parse_name(path: Path) -> tuple[str, str, str]:
 def read_official(path: Path) -> dict[str, float]:
     """The toolkit's figures under our keys; one of -1 (unknown) is left out.
 
-    Raises FormatError for a file that holds none of them, or one that is no fraction or time.
+    Raises FormatError for a file that holds none of them or only unknown ones, or one that is no fraction or time.
     """
     whole = read_json_value(path, "let the BOP toolkit write it again")
     if not set(KEYS) & set(whole.record()):
@@ -62,4 +62,6 @@ def read_official(path: Path) -> dict[str, float]:
             expected = "seconds of at least 0" if ours == SECONDS else "a fraction from 0 to 1"
             raise value.error(f"expected {expected}, got {figure:g}")
         figures[ours] = figure
+    if not figures:
+        raise whole.error("holds no figure: all are unknown (-1 or null)")
     return figures
