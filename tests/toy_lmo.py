@@ -78,7 +78,7 @@ def _view(
         silhouette, visible = seen.mask.numpy(), (seen.mask & (seen.depth < sensed + 1e-3)).numpy()
         for name, mask in (("mask", silhouette), ("mask_visib", visible)):
             write_image(folder / name / f"{im_id:06d}_{index:06d}.png", mask)
-        info = visibility_of(silhouette, visible, None)
+        info = visibility_of(silhouette, visible)
         instances.append(BopInstance(obj_id, index, pose, info, None, None))
     return BopView(im_id, photo, LENS, DepthFile(depth, DEPTH_UNIT), cam_from_world, tuple(instances))
 

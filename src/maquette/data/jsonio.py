@@ -67,7 +67,7 @@ def read_json(path: Path) -> object:
         raise InputError(f"{path} is not a JSON file ({reason}); was it cut short? Make it again.") from None
 
 
-def _refuse(constant: str) -> float:
+def _refuse(constant: str) -> typing.NoReturn:
     raise ValueError(f"it holds {constant}, a number must be finite")
 
 

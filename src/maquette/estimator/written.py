@@ -58,5 +58,5 @@ def _write(place: Path, pool: Pool, view: int, im_id: int, dressing: Dressing, r
     for name, mask in (("mask", silhouette), ("mask_visib", visible)):
         write_image(place / name / f"{im_id:06d}_000000.png", mask)
     pose = pool.views.cam_from_obj(view)
-    instance = BopInstance(OBJECT_ID, 0, pose, visibility_of(silhouette, visible, None), None, None)
+    instance = BopInstance(OBJECT_ID, 0, pose, visibility_of(silhouette, visible), None, None)
     return BopView(im_id, photo, Lens.of_pinhole(pool.views.camera(view)), None, None, (instance,))

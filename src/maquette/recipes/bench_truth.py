@@ -56,10 +56,10 @@ def check_truth(scene: Scene, given: GivenCapture | None) -> None:
     if not source.exists():
         return
     points = read_points(source)
-    diameter = load_mesh(source).diameter if points is None else diameter_of(points)
+    there = load_mesh(source).vertices.double().numpy() if points is None else points
     if given is not None and given.metric:
         where = Value(None, source, "its vertices" if points is None else "its points")
-        check_object_size(where, diameter, "metres", 1.0, IN_WORLD)
+        check_object_size(where, diameter_of(there), "metres", 1.0, IN_WORLD)
 
 
 def _model_of(scene: Scene) -> tuple[Path, BopModel] | None:

@@ -41,9 +41,9 @@ class Target:
 
 @dataclass(frozen=True)
 class ObjectTruth:
-    """The object in the truth's frame. `diameter` is None where no length of the truth is known in metres.
+    """The object in the truth's frame, lengths in the truth's unit: the metre where `metric`, else one of its own.
 
-    `metric` says that the truth's unit is the metre; `symmetries` are truth_from_truth, with the identity.
+    `diameter` is None where nobody knows it; `symmetries` are truth_from_truth, with the identity.
     """
 
     truth_from_obj: Matrix4
