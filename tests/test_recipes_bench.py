@@ -135,6 +135,8 @@ def test_no_figures_of_lmo_stand_beside_another_data_sets(data: Path, tmp_path: 
     table = bench(tmp_path / "out", BenchConfig("lmo", other, results=path))
     assert table.title == "ycbv" and table.notes[0] == "2 objects of ycbv: 5, 7, on ycbv's targets."
     text = (tmp_path / "out/bench.md").read_text()
+    one = bench(tmp_path / "out", BenchConfig("lmo", other, objects=("7",), results=path))
+    assert one.notes[0] == "1 object of ycbv: 7, on ycbv's targets."
     assert "NeuSurfEmb" not in text and "LM-O" not in text
     titles = {"lmo": "LM-O", "lm-o": "LM-O", "LM_O": "LM-O", "lm": "lm", "ycbv": "ycbv"}
     assert {name: title_of(name) for name in titles} == titles

@@ -244,7 +244,7 @@ def _notes(request: BenchConfig, given: Given, sensor: bool) -> tuple[str, ...]:
     depth = "a sensor's" if sensor else "rendered from the true poses"
     published = all(one.learnt is not None for one in split.values())
     tested = f"{title}'s targets" if published else "the test photos of split.json"
-    objects = "of LM-O's eight objects" if title == TITLE else f"objects of {title}"
+    objects = "of LM-O's eight objects" if title == TITLE else f"object{'s' * (len(split) > 1)} of {title}"
     scored = f"{len(split)} {objects}: {', '.join(map(str, split))}, on {tested}."
     if request.results is not None:
         method = parse_name(request.results)[0]
