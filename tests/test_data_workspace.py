@@ -170,6 +170,18 @@ def test_training_goes_on_with_other_options_that_may_change_and_says_so_in_its_
     assert not begin_stage(final, _Config(steps=20), inputs, keep=True, changeable=("box",)).resumed
 
 
+def test_a_finished_stage_is_complete_whatever_its_changeable_options_were(
+    tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    final = tmp_path / "fields"
+    _finish(final, _Config(box=("b", 1.0)), inputs, "one")
+    assert begin_stage(final, _Config(), inputs, keep=True, changeable=("box",)).complete
+    with pytest.raises(InputError, match=r"made from something else: steps was 10 and is now 20\. Add"):
+        begin_stage(final, _Config(steps=20), inputs, keep=True, changeable=("box",))
+    with pytest.raises(InputError, match="box was"):
+        begin_stage(final, _Config(), inputs, keep=True)
+
+
 def test_hashes_follow_names_and_contents_but_not_provenance(tmp_path: Path) -> None:
     folder = tmp_path / "stage"
     folder.mkdir()

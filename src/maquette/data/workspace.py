@@ -187,9 +187,10 @@ def begin_stage(
     """Open a stage's folder for writing, or find it complete.
 
     `inputs` are files or folders this stage reads, by name; their hashes decide with `config` whether an
-    existing result is this one. An option that did not exist when it was made is taken for its default. `keep`
-    (training) goes on with a partial folder of the same config and inputs instead of clearing it; options that are
-    `changeable` may be others by then. Raises InputError where a different result is in the way.
+    existing result is this one. An option that did not exist when it was made is taken for its default; those that
+    are `changeable` (they say nothing of the result) may be others by now. `keep` (training) goes on with a partial
+    folder of the same config and inputs instead of clearing it. Raises InputError where a different result is in
+    the way.
     """
     partial = partial_of(final)
     old = final.with_name(f".{final.name}.old")
@@ -198,7 +199,7 @@ def begin_stage(
     asked = {"config.json": to_plain(config), "inputs.json": {k: hash_of(v) for k, v in inputs.items()}}
     usual = {"config.json": _defaults(config)}
     if final.exists():
-        changes = _differences(final, asked, usual)
+        changes = _differences(final, asked, usual, changeable)
         if not changes:
             return StageFolder(final, partial, complete=True, resumed=False)
         if not overwrite:

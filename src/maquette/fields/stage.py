@@ -23,7 +23,7 @@ from maquette.kernels.device import device_named
 __all__ = ["FieldsConfig", "FieldsResult", "run"]
 
 CHANGEABLE = ("diagnosis", "device")
-"""Options with which a training goes on that was begun with others: they say nothing of what is learnt."""
+"""Options that may differ from those a training was begun or finished with: they say nothing of what is learnt."""
 
 
 @dataclass(frozen=True)
