@@ -1,11 +1,13 @@
 """A rehearsal: the photos it makes, which poses in them are right, and what is fitted to these."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from elsewhere import ELSEWHERE, Elsewhere
 from maquette.data.captures import load_capture
 from maquette.data.errors import InputError
 from maquette.data.images import read_photo
@@ -118,7 +120,10 @@ def test_confidences_are_fitted_once_for_a_network(painted, tmp_path):
     assert record.stat().st_mtime_ns == written, "what is fitted is kept"
     weights.write_bytes(b"second")
     assert known_confidence(workspace) == POOLED
-    again = learn_confidence(workspace, painted, request)
+    there = replace(painted, surface=replace(painted.surface, device=ELSEWHERE))
+    with Elsewhere():
+        again = learn_confidence(workspace, there, replace(request, rendered=1, empty=0))
+    assert json.loads((workspace.confidence / "provenance.json").read_text())["device"] == ELSEWHERE.type
     assert again.made_for != fitted.made_for and known_confidence(workspace) == again
     assert isinstance(read_json(record), dict)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 import trimesh
 
+from elsewhere import ELSEWHERE, Elsewhere
 from maquette.data.errors import InputError
 from maquette.data.formats.bop import read_results
 from maquette.data.images import read_photo, write_image
@@ -18,6 +19,7 @@ from maquette.estimator.meshes import check_in_place
 from maquette.estimator.model import EstimatorRecord, save_estimator
 from maquette.estimator.networks import CorrespondenceNet, KeyNet, NetworkShape
 from maquette.matching.estimate import EstimateSettings
+from maquette.poses import stage
 from maquette.poses.find import SearchSettings
 from maquette.poses.lines import read_records
 from maquette.poses.photos import PhotoSource
@@ -183,11 +185,31 @@ def test_what_was_stopped_goes_on_after_the_last_photo(toy, tmp_path, monkeypatc
     read.clear()
     with monkeypatch.context() as counted:
         counted.setattr(PhotoSource, "read", until_the_power_fails)
-        result = run(toy.workspace, again)
+        # Where it is computed says nothing of what is asked.
+        result = run(toy.workspace, replace(again, device="cpu"))
     assert read == ["002.png"] and not (result.folder / "photos.jsonl").exists()
     for name in ("poses.json", "results.csv"):
         assert _timeless(result.folder / name) == _timeless(whole.folder / name)
     assert len(list((result.folder / "overlays").iterdir())) == 3
+
+
+def test_the_records_say_where_poses_were_computed(toy, tmp_path, monkeypatch):
+    request = request_of(toy, boxes=write_boxes(tmp_path, {"000.png": [20, 10, 70, 60]}), frames="0:1")
+    assert _device(run(toy.workspace, request)) == "cpu"
+    assert run(toy.workspace, replace(request, device="cpu")).folder == toy.workspace.poses("default")
+
+    def load_there(*args):
+        finder = load_finder(*args)
+        assert finder.surface is not None
+        return replace(finder, surface=replace(finder.surface, device=ELSEWHERE))
+
+    monkeypatch.setattr(stage, "load_finder", load_there)
+    with Elsewhere():
+        assert _device(run(toy.workspace, replace(request, name="there"))) == ELSEWHERE.type
+
+
+def _device(result: stage.PosesResult) -> str:
+    return json.loads((result.folder / "provenance.json").read_text())["device"]
 
 
 def _timeless(path: Path) -> object:

@@ -39,7 +39,7 @@ def learn_confidence(workspace: Workspace, finder: Finder, request: RehearsalCon
     photos = list(rehearsal(workspace, finder, request, rng))
     calibration = replace(calibrate(photos, finder, request.right, rng), made_for=hash_of(networks))
     write_json(stage.partial / "confidence.json", calibration)
-    stage.commit(watch.seconds, seed=request.seed)
+    stage.commit(watch.seconds, finder.device, request.seed)
     say(
         f"confidence: fitted to {calibration.poses} poses in {len(photos)} rehearsed photos, expected error "
         f"{calibration.error or 0.0:.3f}, {watch.seconds:.0f} s -> {stage.final}"

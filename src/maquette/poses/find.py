@@ -87,6 +87,11 @@ class Finder:
     def crop_scale(self) -> float:
         return self.estimator.crop_scale if self.estimator else CROP_SCALE
 
+    @property
+    def device(self) -> str:
+        """Where the network and its matches are computed; local features know the CPU alone."""
+        return self.surface.device.type if self.surface else "cpu"
+
 
 def find_objects(
     name: str,

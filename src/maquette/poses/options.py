@@ -6,6 +6,10 @@ from maquette.data.errors import InputError
 from maquette.poses.find import SearchSettings
 from maquette.poses.follow import TrackSettings
 
+CHANGEABLE = ("device",)
+"""Options of `poses` and `track` that may differ from those a run was begun or finished with: they say nothing of
+what is asked."""
+
 
 def check_name(name: str) -> None:
     """Raises InputError for a name that is no plain folder's."""

@@ -23,6 +23,7 @@ from maquette.poses.explain import check_explained, photos_to_explain, write_exp
 from maquette.poses.find import Finder, find_objects
 from maquette.poses.known import Knowledge, Placement
 from maquette.poses.lines import add_line, whole_records
+from maquette.poses.options import CHANGEABLE
 from maquette.poses.overlay import draw_estimates
 from maquette.poses.photos import PhotoSource, cameras_of, find_photos, photo_ids
 from maquette.poses.sources import Sources, choose_sources, learns_foreign_mesh, load_finder, object_frame
@@ -91,7 +92,7 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     if request.rehearse:
         _rehearse(workspace, request, sources)
     inputs = _inputs(workspace, request, sources)
-    stage = begin_stage(workspace.poses(request.name), request, inputs, overwrite, keep=True)
+    stage = begin_stage(workspace.poses(request.name), request, inputs, overwrite, keep=True, changeable=CHANGEABLE)
     if stage.complete:
         say(f"poses: complete in {stage.final}")
         record = read_record(stage.final / "poses.json", PosesRecord)
@@ -104,7 +105,7 @@ def run(workspace: Workspace, request: PosesConfig, overwrite: bool = False) -> 
     write_json(stage.partial / "poses.json", record)
     _write_csv(stage.partial / "results.csv", record, photos, request.obj_id, task.finder.metric)
     (stage.partial / LINES).unlink()
-    stage.commit(watch.seconds, seed=request.seed)
+    stage.commit(watch.seconds, task.finder.device, request.seed)
     _tell(record, len(photos), watch.seconds, stage.final)
     return PosesResult(stage.final, record.estimates, box_source)
 

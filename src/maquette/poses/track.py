@@ -29,7 +29,7 @@ from maquette.matching.settings import EstimateSettings, check_settings
 from maquette.poses.find import Finder, SearchSettings
 from maquette.poses.follow import TrackSettings
 from maquette.poses.lines import add_line, read_records, whole_records
-from maquette.poses.options import check_name, check_search, check_track
+from maquette.poses.options import CHANGEABLE, check_name, check_search, check_track
 from maquette.poses.photos import PhotoSource, find_camera, photo_ids
 from maquette.poses.sources import Sources, Switch, choose_sources, load_finder
 from maquette.poses.stage import PosesRecord
@@ -118,7 +118,7 @@ def run(workspace: Workspace, request: TrackConfig, overwrite: bool = False) -> 
     frames = open_frames(request.video, request.frames, request.rate)
     sources = choose_sources(workspace, request.network, request.local)
     inputs = _inputs(workspace, request, sources)
-    stage = begin_stage(workspace.poses(request.name), request, inputs, overwrite, keep=True)
+    stage = begin_stage(workspace.poses(request.name), request, inputs, overwrite, keep=True, changeable=CHANGEABLE)
     if stage.complete:
         say(f"track: complete in {stage.final}")
         return TrackResult(stage.final, read_record(stage.final / "track.json", TrackSummary))
@@ -135,7 +135,7 @@ def run(workspace: Workspace, request: TrackConfig, overwrite: bool = False) -> 
     if request.overlay:
         _write_overlay(stage.partial, lines, frames, source, finder, summary.frames)
     write_json(stage.partial / "track.json", summary)
-    stage.commit(watch.seconds, seed=request.seed)
+    stage.commit(watch.seconds, finder.device, request.seed)
     say(
         f"track: {summary.frames} frames: found in {summary.found}, followed in {summary.followed}, lost in "
         f"{summary.lost}; {summary.frames_per_second:.1f} frames a second, {watch.seconds:.0f} s in all -> "
