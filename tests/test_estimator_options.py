@@ -59,6 +59,19 @@ def test_an_amount_of_none_is_not_said() -> None:
         assert tyro.cli(EstimatorConfig, args=words) == replace(preset("gpu"), steps=None)
 
 
+@pytest.mark.parametrize(("command", "prefix"), [("estimator", "--"), ("run", "--estimator.")])
+def test_a_distance_that_is_typed_drops_the_presets_share_of_the_photo(command: str, prefix: str) -> None:
+    words = expand(command, [f"{prefix}preset", "paper", f"{prefix}views.distance", "2", "4"])
+    assert f"{prefix}views.share" not in words and f"{prefix}views.roll-deg" in words
+    assert f"{prefix}views.share" in expand(command, [f"{prefix}preset", "paper"])
+
+
+def test_a_preset_that_is_given_a_distance_goes_by_it() -> None:
+    typed = tyro.cli(EstimatorConfig, args=expand("estimator", ["--preset=paper", "--views.distance", "2", "4"]))
+    assert typed.views == replace(preset("paper").views, share=None, distance=(2.0, 4.0))
+    check(typed)
+
+
 def test_the_command_line_refuses_two_amounts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["estimator", str(tmp_path), "--steps", "5", "--minutes", "1"]) == BAD_INPUT
     assert "--minutes and --steps both say how long" in " ".join(capsys.readouterr().err.split())
@@ -134,6 +147,10 @@ def test_without_an_angle_off_the_axis_the_object_is_in_the_middle(toy: Toy, rng
         ({"views": ViewRange(distance=(8.0, 2.0))}, r"--views.distance takes the smaller number first.*got 8 2"),
         ({"views": ViewRange(distance=(0.0, 2.0))}, r"--views.distance .* from 0.5 to 1000; got 0 2"),
         ({"views": ViewRange(elevation_deg=(60.0, 10.0))}, r"--views.elevation-deg takes the smaller number first"),
+        (
+            {"views": ViewRange(share=(0.1, 0.3), distance=(2.0, 4.0))},
+            r"--views.share and --views.distance both say .*: leave one of them away \(--views.share None goes",
+        ),
         ({"views": ViewRange(share=(0.1, 3.0))}, r"--views.share .* to 1; got 0.1 3"),
         (
             {"objects": (Path("a"), Path("b")), "sources": SourceConfig(looks=Path("cad.ply"))},

@@ -3,7 +3,8 @@
 
 Options that a preset sets and the person did not type are typed for them, so that what is asked for wins, one
 default stands in one place, and `config.json` holds every value that was used. How long the estimator trains is
-said in minutes or in steps: a preset's one gives way to the person's other.
+said in minutes or in steps, and how far away its object stands by distance or by share of the photo: a preset's one
+gives way to the person's other.
 """
 
 from collections.abc import Sequence
@@ -62,7 +63,8 @@ def _of_estimator(command: str, words: Sequence[str]) -> dict[str, list[str]]:
     if command not in ("estimator", *EVERYTHING):
         return {}
     amounts = {f"{prefix}minutes", f"{prefix}steps"}
-    said = {option for option in amounts & _typed(words) if _value(words, option) != "None"}
+    typed = _typed(words)
+    said = {option for option in amounts & typed if _value(words, option) != "None"}
     if said == amounts:
         raise InputError(
             f"{prefix}minutes and {prefix}steps both say how long the estimator trains: leave one of them away"
@@ -76,7 +78,9 @@ def _of_estimator(command: str, words: Sequence[str]) -> dict[str, list[str]]:
     if name not in get_args(PresetName):
         return {}
     wanted = _options(preset(cast(PresetName, name)), EstimatorConfig(), prefix)
-    return {option: values for option, values in wanted.items() if not (said and option in amounts)}
+    unwanted = amounts if said else set()
+    unwanted |= {f"{prefix}views.share"} if f"{prefix}views.distance" in typed else set()
+    return {option: values for option, values in wanted.items() if option not in unwanted}
 
 
 def _value(words: Sequence[str], option: str) -> str | None:

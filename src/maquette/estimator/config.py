@@ -140,6 +140,11 @@ def check(request: EstimatorConfig) -> None:
     if request.shape.width < 16 or request.shape.width % 16:
         raise InputError(f"the estimator's --shape.width must be a multiple of 16, got {request.shape.width}")
     _check_numbers(request)
+    if request.views.share is not None and request.views.distance != ViewRange().distance:
+        raise InputError(
+            f"{_option('views.share')} and --views.distance both say how far away the object is: leave one of them "
+            "away (--views.share None goes by --views.distance)"
+        )
     if request.pixels > (min(sizes) // 2) ** 2:
         raise InputError(
             f"the estimator's --pixels must be at most {(min(sizes) // 2) ** 2} for crops of {min(sizes)} px"
