@@ -8,9 +8,10 @@ import pytest
 from maquette.app.main import run_command
 from maquette.data.errors import InputError
 from maquette.data.workspace import Workspace
+from maquette.fields import teacher
 from maquette.fields.rays import RayBank, TrainingPhoto
 from maquette.fields.store import load_fields
-from maquette.fields.teacher import TeacherConfig, feature_images, standard_form
+from maquette.fields.teacher import LONGEST, TeacherConfig, feature_images, standard_form
 from maquette.geometry.camera import Camera
 from maquette.masks.features import appearance
 from toy_capture import make_toy_capture
@@ -73,6 +74,35 @@ def test_ignored_pixels_have_no_share_in_what_is_usual_nor_in_what_is_asked_for(
     np.testing.assert_allclose(query.numpy(), images[0].cells[10:20, 20:30].mean((0, 1)), atol=1e-5)
 
 
+def test_a_large_photo_is_described_by_a_copy_of_bounded_size(rng) -> None:
+    """Constant in blocks of 4 pixels, it has the features of the copy with a pixel a block."""
+    small = rng.integers(0, 256, (30, LONGEST, 3), dtype=np.uint8)
+    large = small.repeat(4, 0).repeat(4, 1)
+    image, of_copy = (
+        feature_images([large], TeacherConfig(), "cpu")[0],
+        feature_images([small], TeacherConfig(), "cpu")[0],
+    )
+    np.testing.assert_array_equal(image.cells, of_copy.cells)
+    row, column = rng.integers(0, 120, 50), rng.integers(0, 4 * LONGEST, 50)
+    np.testing.assert_array_equal(image.at(row, column), of_copy.at(row // 4, column // 4))
+    ignored = np.zeros(large.shape[:2], bool)
+    ignored[:, ::4] = True
+    ignored[:60] = False
+    shown = feature_images([large], TeacherConfig(), "cpu", [ignored])[0].cells[:15]
+    np.testing.assert_allclose(shown.reshape(-1, shown.shape[-1]).mean(0), 0, atol=1e-4)
+
+
+def test_what_is_usual_is_told_by_a_share_of_the_cells_the_same_for_the_same_seed(rng, monkeypatch) -> None:
+    photos = _photos(rng)
+    whole = feature_images(photos, TeacherConfig(), "cpu")[0].cells
+    monkeypatch.setattr(teacher, "CELLS", 3 * 600)
+    some, again, other = (feature_images(photos, TeacherConfig(), "cpu", seed=seed)[0].cells for seed in (1, 1, 2))
+    np.testing.assert_array_equal(some, again)
+    assert (some != other).any()
+    # Means of 1800 cells of the same distribution: within a few 1 / sqrt(1800) of all cells'.
+    np.testing.assert_allclose(some, whole, atol=0.5)
+
+
 def test_a_networks_features_are_shortened_and_told_by_the_nearest_cell(tmp_path: Path, rng) -> None:
     request = TeacherConfig("squeezenet", _weights(tmp_path), channels=6)
     image = feature_images(_photos(rng), request, "cpu")[0]
@@ -91,7 +121,7 @@ def test_the_baseline_learns_a_networks_features(tmp_path: Path, capsys: pytest.
     box = tmp_path / "box"
     command = ["run", str(tmp_path / "photos"), "--to", str(box), "--masks", "given", "--until", "masks"]
     assert run_command(command) == 0
-    teacher = [
+    described = [
         "--teacher.features",
         "squeezenet",
         "--teacher.weights",
@@ -100,10 +130,10 @@ def test_the_baseline_learns_a_networks_features(tmp_path: Path, capsys: pytest.
         "7",
     ]
     small = ["--steps=6", "--rays=96", "--object-pixels=64"]
-    assert run_command(["fields", str(box), "--baseline=dff", *teacher, *small]) == 0
+    assert run_command(["fields", str(box), "--baseline=dff", *described, *small]) == 0
     field = load_fields(Workspace(box).fields)[0]
     assert field.head is not None and field.head.query.shape == (7,) and field.head.query.abs().sum() > 0
     other = {name: 2 * tensor.numpy() for name, tensor in fake_squeezenet().items()}
     np.savez(tmp_path / "squeezenet.npz", **other)
-    assert run_command(["fields", str(box), "--baseline=dff", *teacher, *small]) != 0
+    assert run_command(["fields", str(box), "--baseline=dff", *described, *small]) != 0
     assert "input teacher has changed" in capsys.readouterr().err

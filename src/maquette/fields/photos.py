@@ -71,7 +71,7 @@ def training_photos(workspace: Workspace, capture: Capture, request: FieldsConfi
     if request.head != "features":
         return photos
     colours, ignored = [photo.colour for photo in photos], [photo.ignored for photo in photos]
-    images = feature_images(colours, request.teacher, request.device, ignored)
+    images = feature_images(colours, request.teacher, request.device, ignored, request.seed)
     return [replace(photo, features=image) for photo, image in zip(photos, images, strict=True)]
 
 

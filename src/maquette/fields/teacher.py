@@ -1,4 +1,5 @@
-"""Features that the baseline DFF learns beside colour: a dense extractor's, of the photos at training resolution.
+"""Features that the baseline DFF learns beside colour: a dense extractor's, of the photos at training resolution,
+or of copies of those that are larger than any extractor needs.
 
 Source: Kobayashi et al. 2022, whose teachers are LSeg and DINO.
 """
@@ -7,15 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
 
 from maquette.data.errors import InputError
+from maquette.data.images import resize_area
 from maquette.kernels.device import Device, device_named
 from maquette.masks.dense import Dense, at_cells, nearest_cells
 from maquette.masks.extractors import FeatureName, load_extractor
 
 MOST = 24
 """Photos that say what is usual; the memory of a network's own features grows with them."""
+LONGEST = 1024
+"""Pixels of the longer side of what is described: features of all pixels of photos as taken would be tens of GB."""
+CELLS = 2**18
+"""Cells that say what is usual, drawn from these photos where they have more."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,10 @@ def feature_images(
     request: TeacherConfig,
     device: Device,
     ignored: Sequence[Bool[np.ndarray, "_ _"] | None] | None = None,
+    seed: int = 0,
 ) -> list[FeatureImage]:
     """Features of each photo, over what is not ignored of the photos of mean 0 and, on average over channels, of
-    variance 1.
+    variance 1. Of photos longer than `LONGEST` they are those of a copy that is not.
 
     Raises InputError where the network's weights are not to be had, or there are no channels.
     """
@@ -61,31 +68,60 @@ def feature_images(
     where = device_named(device, "--fields.device")
     extract = load_extractor(request.features, request.weights, None, where, "--fields.teacher")
     some = np.linspace(0, len(photos) - 1, min(len(photos), MOST)).round().astype(int)
-    known = {int(idx): extract(photos[idx]) for idx in some}
+    known = {int(idx): extract(_bounded(photos[idx])) for idx in some}
     bars = ignored or [None] * len(photos)
-    used = [_used(dense, bars[idx]) for idx, dense in known.items()]
+    rng = np.random.default_rng(seed)
+    used = [_drawn(_used(dense, bars[idx]), CELLS // len(known), rng) for idx, dense in known.items()]
     mean, directions = standard_form(used, request.channels)
     return [
-        _image(known[idx] if idx in known else extract(photo), len(photo), photo.shape[1], mean, directions)
+        _image(known[idx] if idx in known else extract(_bounded(photo)), photo, mean, directions)
         for idx, photo in enumerate(photos)
     ]
 
 
-def _used(dense: Dense, ignored: Bool[np.ndarray, "height width"] | None) -> Float[np.ndarray, "... feature"]:
-    """The features of cells whose centre is not ignored."""
-    return dense.descriptors if ignored is None else dense.descriptors[~at_cells(ignored, dense)]
+def _bounded_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of a picture whose longer side is at most `LONGEST`."""
+    factor = min(1.0, LONGEST / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _bounded(photo: Shaped[np.ndarray, "height width *channel"]) -> Shaped[np.ndarray, "height2 width2 *channel"]:
+    height, width = _bounded_size(*photo.shape[:2])
+    return photo if photo.shape[:2] == (height, width) else resize_area(photo, width, height)
+
+
+def _used(dense: Dense, ignored: Bool[np.ndarray, "height width"] | None) -> Float[np.ndarray, "cell feature"]:
+    """The features of cells whose centre's pixel, which is several of a photo that was shrunk, is not ignored."""
+    cells = dense.descriptors
+    if ignored is not None:
+        cells = cells[~at_cells(_bounded(ignored.astype(np.float32)) > 0, dense)]
+    return cells.reshape(-1, cells.shape[-1])
+
+
+def _drawn(
+    cells: Float[np.ndarray, "cell feature"], most: int, rng: np.random.Generator
+) -> Float[np.ndarray, "cell2 feature"]:
+    """All cells, or `most` of them at random."""
+    return cells if len(cells) <= most else cells[rng.choice(len(cells), most, replace=False)]
 
 
 def _image(
     dense: Dense,
-    height: int,
-    width: int,
+    photo: UInt8[np.ndarray, "height width 3"],
     mean: Float[np.ndarray, "feature"],
     directions: Float[np.ndarray, "feature channel"],
 ) -> FeatureImage:
     cells = ((dense.descriptors - mean) @ directions).astype(np.float32)
-    rows, columns = cells.shape[:2]
-    return FeatureImage(cells, nearest_cells(height, rows, dense), nearest_cells(width, columns, dense))
+    full, shown = photo.shape[:2], _bounded_size(*photo.shape[:2])
+    row_of, column_of = (
+        nearest_cells(shown[side], cells.shape[side], dense)[_pixel_of(full[side], shown[side])] for side in (0, 1)
+    )
+    return FeatureImage(cells, row_of, column_of)
+
+
+def _pixel_of(full: int, shown: int) -> Int[np.ndarray, "full"]:
+    """Along one side of a photo: the pixel of its copy that holds each pixel's centre."""
+    return ((np.arange(full) + 0.5) * shown / full).astype(np.int64)
 
 
 def standard_form(
