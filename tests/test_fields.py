@@ -330,6 +330,28 @@ def test_rays_of_a_batch_see_their_own_pixels_and_groups_never_mix_photos() -> N
     assert len(torch.unique(batch.group)) == 4
 
 
+def test_pixels_are_kept_in_32_bits_and_drawn_as_if_in_64() -> None:
+    """Of photos as taken there are millions, and those of all photos are kept."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:16, :24]
+    camera, eye = Camera(24, 16, 30.0, 30.0, 12.0, 8.0), np.array([3.0, 0.0, 0.5])
+    pose = inverse(look_at(eye, np.zeros(3), np.array([0.0, 0.0, 1.0])))
+    colour = np.stack([x, y, np.zeros_like(x)], -1).astype(np.uint8)
+    plain = TrainingPhoto(camera, pose, colour, x < 12, np.zeros((16, 24), np.uint8))
+    ignored = rng.random((2, 16, 24)) < 0.3
+    bank = RayBank([replace(plain, ignored=own) for own in ignored])
+    batch = bank.draw(np.random.default_rng(3), rays=80, photos=2, on_object=0.5)
+    kept = [*bank._usable, *bank._near.values()]
+    assert {pixels.dtype for pixels in kept if pixels is not None} == {np.dtype(np.int32)}
+    hit = sphere_span(camera_rays_unit(camera, pose, camera.pixel_grid().reshape(-1, 2)))[2].numpy()
+    again, expected = np.random.default_rng(3), []
+    for photo in again.choice(2, 2, replace=False):
+        usable, near = np.flatnonzero(~ignored[photo]), np.flatnonzero(hit & ~ignored[photo].ravel())
+        anywhere = again.integers(0, len(usable), 20)
+        expected += [*again.choice(near, 20), *usable[anywhere]]
+    column, row = (batch.colour[:, :2] * 255).round().long().T
+    np.testing.assert_array_equal((row * 24 + column).numpy(), expected)
+
+
 def _ball_photo(eye: np.ndarray, radius: float = 0.5) -> TrainingPhoto:
     camera = Camera(96, 96, 120.0, 120.0, 48.0, 48.0)
     unit_from_cam = inverse(look_at(eye, np.zeros(3), np.array([0.0, 0.0, 1.0])))

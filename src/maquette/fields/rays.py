@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Int32, UInt8
 from torch import Tensor
 
 from maquette.data.images import NO_LABEL, resize_area
@@ -108,7 +108,7 @@ class RayBank:
         self.dense = DensePoints.none() if dense is None else dense
         self._own = self.dense.points[self.dense.own]
         self._usable = [_usable_pixels(photo) for photo in photos]
-        self._near: dict[int, Int[np.ndarray, "pixel"]] = {}
+        self._near: dict[int, Int32[np.ndarray, "pixel"]] = {}
 
     def draw(self, rng: np.random.Generator, rays: int, photos: int, on_object: float) -> Batch:
         """`rays` rays from `photos` photos; a share `on_object` meets the object sphere, the rest is anywhere."""
@@ -168,7 +168,7 @@ class RayBank:
 
     def _draw_from(self, photo_idx: int, rng: np.random.Generator, rays: int, on_object: float) -> Batch:
         photo, usable = self.photos[photo_idx], self._usable[photo_idx]
-        near = self._on_sphere(photo_idx) if on_object > 0 else np.zeros(0, np.int64)
+        near = self._on_sphere(photo_idx) if on_object > 0 else np.zeros(0, np.int32)
         pixels = photo.camera.width * photo.camera.height
         count = round(rays * on_object) if len(near) else 0
         anywhere = rng.integers(0, pixels if usable is None else len(usable), rays - count)
@@ -186,7 +186,7 @@ class RayBank:
             torch.zeros(len(row), 0) if photo.features is None else torch.as_tensor(photo.features.at(row, column)),
         )
 
-    def _on_sphere(self, photo_idx: int) -> Int[np.ndarray, "pixel"]:
+    def _on_sphere(self, photo_idx: int) -> Int32[np.ndarray, "pixel"]:
         """A photo's pixels that show the sphere, told when they are first asked for: of photos as taken they are
         many."""
         if photo_idx not in self._near:
@@ -201,12 +201,17 @@ def shrunk_ignored(
     return resize_area(ignored.astype(np.float32), width, height) > 0
 
 
-def _usable_pixels(photo: TrainingPhoto) -> Int[np.ndarray, "pixel"] | None:
+def _usable_pixels(photo: TrainingPhoto) -> Int32[np.ndarray, "pixel"] | None:
     """Flat indices of the pixels that are not ignored; None for all of them."""
-    return None if photo.ignored is None else np.flatnonzero(~photo.ignored)
+    return None if photo.ignored is None else _flat_indices(~photo.ignored)
 
 
-def _pixels_on_sphere(photo: TrainingPhoto) -> Int[np.ndarray, "pixel"]:
+def _pixels_on_sphere(photo: TrainingPhoto) -> Int32[np.ndarray, "pixel"]:
     pixels = photo.camera.pixel_grid().reshape(-1, 2)
     hit = sphere_span(camera_rays_unit(photo.camera, photo.unit_from_cam, pixels))[2].numpy()
-    return np.flatnonzero(hit if photo.ignored is None else hit & ~photo.ignored.ravel())
+    return _flat_indices(hit if photo.ignored is None else hit & ~photo.ignored.ravel())
+
+
+def _flat_indices(chosen: Bool[np.ndarray, "*pixel"]) -> Int32[np.ndarray, "index"]:
+    """In 32 bits: of photos as taken there are millions a photo, and all photos' are kept."""
+    return np.flatnonzero(chosen).astype(np.int32)
