@@ -39,7 +39,7 @@ PAPER = FieldsConfig(
     ),
 )
 """DORec as published: 150k steps without clusters, then 50k with them; 512 rays of one photo a step, of photos as
-they were taken, none of them dropped for its mask."""
+they were taken, none of them dropped but those whose mask was lost."""
 
 
 def preset(kind: KindName = "hashgrid", baseline: Baseline = "none") -> FieldsConfig:
