@@ -1,5 +1,6 @@
 """Label maps are of what was named, wherever the masks come from; options that nothing reads are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from maquette.masks.cosegment import CosegmentConfig, cosegment
 from maquette.masks.crops import paste_labels
 from maquette.masks.extractors import load_extractor
 from maquette.masks.found import open_crops
+from maquette.masks.options import check_options
 from maquette.masks.prompts import PromptConfig
 from maquette.masks.stage import run
 from maquette.masks.vit import VisionTransformer, ViTShape
-from toy_prompts import box_in, command_of, scene, workspace_of_ball
+from toy_prompts import box_in, scene, workspace_of_ball
 
 CPU = torch.device("cpu")
-SMALL = {"crop": 64, "voxels": 24, "photo_clusters": 4}
+SMALL = {"crop": 64}
+HULL = {"voxels": 24}
 GROUPS = CosegmentConfig(partners="all", interval=20, salient=-1.0, most_clusters=4)
 BOX = ("004.png", *box_in(4))
 SHAPES = {"ViT-S/8": ViTShape(depth=1), "DINOv2's": ViTShape(depth=1, patch=8, layer_scale=True)}
@@ -55,8 +58,8 @@ def test_label_maps_are_a_networks_clusters_wherever_masks_come_from(
     marks = PromptConfig(prompt=(BOX,), segmenter="grabcut", carry="box")
     for request in (
         MasksConfig(source="given", **network),
-        MasksConfig(source="prompted", marks=marks, **network),
-        MasksConfig(clusters=6, **network),
+        MasksConfig(source="prompted", marks=marks, **network, **HULL),
+        MasksConfig(clusters=6, **network, **HULL),
     ):
         workspace = _workspace(tmp_path / request.source)
         run(workspace, request)
@@ -71,9 +74,9 @@ def test_label_maps_are_a_networks_clusters_wherever_masks_come_from(
 
 def test_a_given_masks_label_maps_are_colours_unless_co_segmentation_is_named(tmp_path: Path) -> None:
     maps = {}
-    for method in ("vote", "cosegment"):
+    for method, few in (("vote", {"photo_clusters": 4}), ("cosegment", {})):
         workspace = _workspace(tmp_path / method)
-        run(workspace, MasksConfig(source="given", method=method, **SMALL))
+        run(workspace, MasksConfig(source="given", method=method, **few, **SMALL))
         maps[method] = [read_labels(workspace.clusters(view.name)) for view in scene()[2]]
         assert all(labels[mask].max() < NO_LABEL for labels, mask in zip(maps[method], scene()[1], strict=True))
     assert all(set(np.unique(labels)) <= {*range(4), NO_LABEL} for labels in maps["vote"])
@@ -85,7 +88,7 @@ def test_a_network_that_does_not_tell_what_is_salient_is_said_not_to(
     tmp_path: Path, shape: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace, weights = _workspace(tmp_path), _weights(tmp_path, shape)
-    run(workspace, MasksConfig("find", "cosegment", "dino", weights, cosegmentation=GROUPS, **SMALL))
+    run(workspace, MasksConfig("find", "cosegment", "dino", weights, cosegmentation=GROUPS, **SMALL, **HULL))
     said = "is taken for what is salient" in capsys.readouterr().err
     assert said == (shape != "ViT-S/8")
 
@@ -109,6 +112,17 @@ COSEGMENT, GIVEN = ("--method", "cosegment"), ("--masks", "given")
         ((*GIVEN, "--interval", "7"), "--masks.interval is for co-segmentation's clusters"),
         ((*GIVEN, *COSEGMENT, "--salient", "0.1"), "--masks.salient is for masks that co-segmentation finds"),
         ((*COSEGMENT, "--references", "3"), "--masks.references says how many"),
+        ((*GIVEN, "--clusters", "6"), "--masks.clusters is for masks that are voted on, and here are none: use"),
+        ((*COSEGMENT, "--clusters", "6"), "--masks.clusters is for masks that are voted on"),
+        ((*COSEGMENT, "--rounds", "1"), "--masks.rounds is for masks that are voted on"),
+        ((*GIVEN, "--grabcut", "1"), "--masks.grabcut is for masks that are voted on"),
+        ((*PROMPTED, "--masks.carry", "box", "--grabcut", "1"), "--masks.carry hull), or leave it out"),
+        ((*GIVEN, "--voxels", "24"), "--masks.voxels is for masks that a common hull votes on or judges"),
+        (
+            ("--features", "dino", "--photo-clusters", "4"),
+            "--masks.photo-clusters is for label maps of each photo's",
+        ),
+        ((*GIVEN, *COSEGMENT, "--photo-clusters", "4"), "say --masks.most-clusters for co-segmentation's"),
         ((*GIVEN, "--weights", "x.pth"), "--masks.features appearance uses none"),
     ],
 )
@@ -117,7 +131,22 @@ def test_an_option_that_nothing_reads_is_one_clear_line(
 ) -> None:
     workspace = _workspace(tmp_path)
     capsys.readouterr()
-    assert run_command(command_of(workspace, *words)) == BAD_INPUT
+    assert run_command(["masks", str(workspace.root), *words]) == BAD_INPUT
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and said in errors[0], errors
     assert not workspace.masks.exists()
+
+
+def test_every_option_that_is_read_is_let_through() -> None:
+    voting, hull, colours = {"clusters": 6, "rounds": 1, "grabcut": 1}, {"voxels": 24}, {"photo_clusters": 4}
+    carried = PromptConfig(prompt=(BOX,), segmenter="grabcut")
+    for request in (
+        MasksConfig(**voting, **hull, **colours),
+        MasksConfig(source="mix", **voting, **hull, **colours),
+        MasksConfig(source="prompted", marks=carried, **voting, **hull, **colours),
+        MasksConfig(source="prompted", marks=replace(carried, carry="box"), **hull, **colours),
+        MasksConfig(source="given", marks=PromptConfig(prompt=(BOX,)), **hull, **colours),
+        MasksConfig(method="cosegment", **hull),
+        MasksConfig(source="given", **colours),
+    ):
+        check_options(request)

@@ -16,7 +16,8 @@ from maquette.masks.stage import run
 from toy_prompts import box_in, workspace_of_ball
 
 MARKED = PromptConfig(prompt=(("004.png", *box_in(4)),), segmenter="grabcut")
-SMALL = {"crop": 64, "voxels": 24, "photo_clusters": 4}
+SMALL = {"crop": 64, "voxels": 24}
+COLOURS = {"photo_clusters": 4}
 
 
 def _speckles() -> tuple[np.ndarray, np.ndarray]:
@@ -51,9 +52,9 @@ def test_a_cut_depends_on_its_seed_alone() -> None:
 @pytest.mark.parametrize(
     "request_of_masks",
     [
-        MasksConfig(**SMALL, clusters=6),
+        MasksConfig(**SMALL, **COLOURS, clusters=6),
         MasksConfig(**SMALL, method="cosegment", cosegmentation=CosegmentConfig(most_clusters=4)),
-        MasksConfig(**SMALL, source="prompted", marks=MARKED),
+        MasksConfig(**SMALL, **COLOURS, source="prompted", marks=MARKED),
     ],
     ids=["found", "cosegmented", "prompted"],
 )

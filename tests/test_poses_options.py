@@ -1,10 +1,12 @@
 """What cannot be asked of a search or of a tracker."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from maquette.data.errors import InputError
+from maquette.poses.config import PosesConfig, check_options
 from maquette.poses.find import SearchSettings
 from maquette.poses.follow import TrackSettings
 from maquette.poses.options import check_search, check_track
@@ -39,3 +41,11 @@ def test_a_search_that_cannot_be_made_is_refused(search, said):
     check_search(SearchSettings())
     with pytest.raises(InputError, match=said):
         check_search(search)
+
+
+def test_a_depth_unit_without_depth_images_is_refused(tmp_path: Path):
+    check_options(PosesConfig(tmp_path, depth=tmp_path, depth_unit=0.0001))
+    with pytest.raises(
+        InputError, match="--depth-unit is of the depth images: add --depth FOLDER, or leave it out"
+    ):
+        check_options(PosesConfig(tmp_path, depth_unit=0.0001))

@@ -1,6 +1,7 @@
 """Options that a request would not read, refused at the door: what was asked for is what is made."""
 
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 from maquette.data.errors import InputError
 from maquette.masks.config import MasksConfig
@@ -11,6 +12,38 @@ FOR_MASKS = ("salient", "cuts")
 """What co-segmentation reads for its masks alone, not for the label maps."""
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """Who reads an option, whether it has a say in a request, and what to add where it has none."""
+
+    what: str
+    reads: Callable[[MasksConfig], bool]
+    cure: str
+
+
+_VOTES = _Reader(
+    "masks that are voted on",
+    lambda request: request.votes,
+    "use --masks find --masks.method vote (or for prompted masks --masks.carry hull)",
+)
+READERS: dict[str, _Reader] = {
+    "clusters": _VOTES,
+    "rounds": _VOTES,
+    "grabcut": _VOTES,
+    "voxels": _Reader(
+        "masks that a common hull votes on or judges",
+        lambda request: request.source != "given" or request.marks.given,
+        "use --masks find, mix or prompted",
+    ),
+    "photo_clusters": _Reader(
+        "label maps of each photo's colours",
+        lambda request: not request.labels_in_groups,
+        "say --masks.most-clusters for co-segmentation's",
+    ),
+}
+"""Options of the request itself that not all requests read."""
+
+
 def check_options(request: MasksConfig) -> None:
     """Raises InputError for an option that is typed and would change nothing, with what it is for."""
     if request.source == "prompted":
@@ -19,6 +52,7 @@ def check_options(request: MasksConfig) -> None:
         _refuse_prompted(request.marks)
     _refuse_voting(request)
     _refuse_groups(request)
+    _refuse_unread(request)
 
 
 def _refuse_prompted(marks: PromptConfig) -> None:
@@ -33,6 +67,14 @@ def _refuse_prompted(marks: PromptConfig) -> None:
         raise InputError(
             f"{option} is for --masks prompted, and {what}: add --masks prompted, or leave {option} out."
         )
+
+
+def _refuse_unread(request: MasksConfig) -> None:
+    usual = MasksConfig()
+    for name, reader in READERS.items():
+        if getattr(request, name) != getattr(usual, name) and not reader.reads(request):
+            option = f"--masks.{name.replace('_', '-')}"
+            raise InputError(f"{option} is for {reader.what}, and here are none: {reader.cure}, or leave it out.")
 
 
 def _refuse_voting(request: MasksConfig) -> None:

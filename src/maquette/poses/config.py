@@ -77,6 +77,8 @@ def check_options(request: PosesConfig) -> None:
     """Raises InputError for options that do not fit each other, or that nothing can be found by."""
     if request.depth is not None and not request.depth.is_dir():
         raise InputError(f"--depth {request.depth} is not a folder of depth images")
+    if request.depth_unit is not None and request.depth is None:
+        raise InputError("--depth-unit is of the depth images: add --depth FOLDER, or leave it out")
     said = {"--boxes": request.boxes, "--masks": request.masks, "--box-from": request.box_from}
     given = [option for option, value in said.items() if value is not None]
     if len(given) > 1:
