@@ -166,9 +166,8 @@ def test_masks_stand_for_boxes(tmp_path):
     small[40:45, 5:9] = 255
     for index, one in enumerate((small, mask)):
         write_image(tmp_path / f"b_{index:06d}.png", one)
-    found = boxes_of_masks(tmp_path, dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), (80, 60)), 2)
+    found = boxes_of_masks(tmp_path, dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), (80, 60)))
     assert found == {"a.jpg": [(30, 10, 50, 20)], "b.jpg": [(30, 10, 50, 20), (5, 40, 9, 45)]}
-    assert boxes_of_masks(tmp_path, {"b.jpg": (80, 60)}) == {"b.jpg": [(30, 10, 50, 20)]}
     with pytest.raises(InputError, match=r"a\.png is 80x60, its photo 40x60; a mask has the size of its photo"):
         boxes_of_masks(tmp_path, {"a.jpg": (40, 60)})
     with pytest.raises(InputError, match=r"no mask of any of the 1 photos; for z\.jpg it would be z\.png"):
@@ -192,12 +191,12 @@ def test_of_several_detections_the_best_of_the_category_and_scene_count(tmp_path
         for scene, category, x, score in ((1, 2, 10, 0.3), (1, 2, 20, 0.8), (1, 3, 30, 0.9), (4, 2, 40, 0.95))
     ]
     write_json(path, rows)
-    boxes, _ = read_boxes(path, ["000007.png"], most=2, category=2, scene=1)
+    boxes, _ = read_boxes(path, ["000007.png"], category=2, scene=1)
     assert boxes == {"000007.png": [(20.0, 0.0, 25.0, 5.0), (10.0, 0.0, 15.0, 5.0)]}
     with pytest.raises(InputError, match=r"categories 2, 3, none of 9\. Say which: --obj-id"):
         read_boxes(path, ["000007.png"], category=9, scene=1)
     write_json(path, {"7.png": [[0, 0, 5, 5], [10, 0, 15, 5]]})
-    assert read_boxes(path, ["7.png"], most=2)[0] == {"7.png": [(0.0, 0.0, 5.0, 5.0), (10.0, 0.0, 15.0, 5.0)]}
+    assert read_boxes(path, ["7.png"])[0] == {"7.png": [(0.0, 0.0, 5.0, 5.0), (10.0, 0.0, 15.0, 5.0)]}
 
 
 @pytest.fixture(scope="module")

@@ -244,7 +244,7 @@ def make_boxes(folder: Path) -> None:
 
 def read_box_files(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
-        read, _ = boxes.read_boxes(path, ["0007.jpg", "0008.jpg"], most=2, category=2, scene=1)
+        read, _ = boxes.read_boxes(path, ["0007.jpg", "0008.jpg"], category=2, scene=1)
         for x0, y0, x1, y1 in (box for listed in read.values() for box in listed):
             assert np.isfinite([x0, y0]).all() and x0 < x1 < 1e7 and y0 < y1 < 1e7
 

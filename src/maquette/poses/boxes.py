@@ -34,13 +34,13 @@ class _Entry:
 
 
 def read_boxes(
-    path: Path, photos: list[str], most: int = 1, category: int | None = None, scene: int | None = None
+    path: Path, photos: list[str], category: int | None = None, scene: int | None = None
 ) -> tuple[dict[str, list[Box]], str]:
     """x0, y0, x1, y1 (pixels of the photo as displayed) by photo name, best first, and where they come from.
 
-    A photo is named by its file name, its stem, or the number its stem is; of several detections in one photo the
-    `most` best scored count. Where detections are of several categories or scenes, only those of `category` and
-    `scene` count; those without an area are left out. Raises FormatError for anything else.
+    A photo is named by its file name, its stem, or the number its stem is. Where detections are of several
+    categories or scenes, only those of `category` and `scene` count; those without an area are left out.
+    Raises FormatError for anything else.
     """
     file = read_json_value(path, FORMS)
     whole, source = file, str(path)
@@ -60,11 +60,11 @@ def read_boxes(
     if entries and not of_category:
         known = ", ".join(sorted({str(entry.category) for entry in entries})[:20])
         raise whole.error(f"has detections of the categories {known}, none of {category}", "say which: --obj-id")
-    return _assign(whole, of_category, photos, most), source
+    return _assign(whole, of_category, photos), source
 
 
-def boxes_of_masks(folder: Path, sizes: Mapping[str, tuple[int, int]], most: int = 1) -> dict[str, list[Box]]:
-    """The boxes around the masks of a folder, by photo name, at most `most` for each photo, largest area first.
+def boxes_of_masks(folder: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[str, list[Box]]:
+    """The boxes around the masks of a folder, by photo name, largest area first.
 
     A mask is PHOTO.png or, as in BOP, one PHOTO_NUMBER.png for each instance (PHOTO a photo's stem); `sizes` are
     (width, height) by the photos' names. Raises InputError where no photo has a mask, or one is of another size.
@@ -88,7 +88,7 @@ def boxes_of_masks(folder: Path, sizes: Mapping[str, tuple[int, int]], most: int
                 if mask.any():
                     found.append((int(mask.sum()), box_of_mask(mask)))
         if found:
-            boxes[name] = [box for _, box in sorted(found, key=lambda pair: -pair[0])[:most]]
+            boxes[name] = [box for _, box in sorted(found, key=lambda pair: -pair[0])]
     if not boxes:
         first = next(iter(sizes))
         raise InputError(
@@ -121,7 +121,7 @@ def _of(entries: list[_Entry], field: Literal["category", "scene"], wanted: int 
     return [entry for entry in entries if getattr(entry, field) in (wanted, None)]
 
 
-def _assign(whole: Value, entries: list[_Entry], photos: list[str], most: int) -> dict[str, list[Box]]:
+def _assign(whole: Value, entries: list[_Entry], photos: list[str]) -> dict[str, list[Box]]:
     by_key = {name: name for name in photos}
     by_key |= {Path(name).stem: name for name in photos}
     by_key |= {str(int(stem)): name for name in photos if (stem := Path(name).stem).isdecimal()}
@@ -133,10 +133,7 @@ def _assign(whole: Value, entries: list[_Entry], photos: list[str], most: int) -
     if not found:
         some = ", ".join(shown(entry.key) for entry in entries[:3]) or "nothing"
         raise whole.error(f"no box for any of the {len(photos)} photos (it names {some})")
-    return {
-        name: [entry.box for entry in sorted(listed, key=lambda e: -e.score)[:most]]
-        for name, listed in found.items()
-    }
+    return {name: [entry.box for entry in sorted(listed, key=lambda e: -e.score)] for name, listed in found.items()}
 
 
 def _detections(listed: list[Value]) -> list[_Entry]:

@@ -18,9 +18,6 @@ from maquette.poses.photos import PhotoSource, photo_ids
 from maquette.render.mesh import Mesh
 from maquette.render.views import silhouette_box
 
-# As many of a photo's boxes as a file may hold.
-ALL = 10**6
-
 
 def knowledge_of(
     workspace: Workspace, box_from: Path | None, capture: Capture | None, obj_from_world: Matrix4 | None
@@ -41,7 +38,7 @@ def boxes_of_file(
     """A file's boxes by photo name, at most `most` of each photo, as `inside` leaves them, and who says so."""
     scenes = {photo_ids(path, 0, list(photos))[0] for path in photos}
     scene = scenes.pop() if len(scenes) == 1 else None
-    read, said_by = read_boxes(file, [path.name for path in photos], ALL, obj_id, scene)
+    read, said_by = read_boxes(file, [path.name for path in photos], obj_id, scene)
     return inside(_best(read, most), cameras, file), said_by
 
 
@@ -49,7 +46,7 @@ def boxes_around_masks(
     folder: Path, cameras: Mapping[str, PhotoSource], most: int | None
 ) -> tuple[dict[str, list[Box]], str]:
     """The boxes around a folder's masks by photo name, at most `most` of each photo, and who says so."""
-    read = boxes_of_masks(folder, {n: (s.lens.width, s.lens.height) for n, s in cameras.items()}, ALL)
+    read = boxes_of_masks(folder, {n: (s.lens.width, s.lens.height) for n, s in cameras.items()})
     return inside(_best(read, most), cameras, folder), f"around the masks of {folder}"
 
 
