@@ -24,7 +24,7 @@ from maquette.matching.confidence import (
     left_out_probabilities,
     reliability,
 )
-from maquette.matching.estimate import EstimateSettings
+from maquette.matching.settings import EstimateSettings
 from maquette.poses.calibrate import Labelled, labelled
 from maquette.poses.find import SearchSettings
 from maquette.poses.rehearse import RehearsalConfig, rehearsal

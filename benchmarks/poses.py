@@ -18,9 +18,9 @@ from runs import start
 from maquette.data.captures import load_capture
 from maquette.data.workspace import Workspace
 from maquette.kernels.device import Device
-from maquette.matching.estimate import EstimateSettings
 from maquette.matching.keypoints import find_keypoints
 from maquette.matching.local import local_poses
+from maquette.matching.settings import EstimateSettings
 from maquette.poses.find import Finder, SearchSettings, find_in_box, search_photo
 from maquette.poses.photos import PhotoSource, find_camera, find_photos
 from maquette.poses.scan import scan_photo

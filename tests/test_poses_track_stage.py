@@ -21,8 +21,9 @@ from maquette.data.workspace import Workspace
 from maquette.geometry.lens import Lens
 from maquette.geometry.transforms import Matrix4, look_at, rotation_angle
 from maquette.poses import track as stage
+from maquette.poses.lines import read_records
 from maquette.poses.stage import PosesRecord
-from maquette.poses.track import TrackConfig, TrackSummary, read_lines, run
+from maquette.poses.track import TrackConfig, TrackedFrame, TrackSummary, run
 from maquette.poses.tracker import Tracked
 from maquette.poses.video import Frames, VideoWriter, draw_tracked, open_frames
 from toy_scene import CAMERA, CUBE, take_photo
@@ -100,12 +101,14 @@ def test_what_was_stopped_goes_on_to_the_same_result(workspace: Workspace, folde
         broken.setattr(Frames, "read", until_the_power_fails)
         run(workspace, replace(request, name="broken"))
     lines = workspace.poses("broken").with_name(".broken.partial") / "frames.jsonl"
-    assert len(list(read_lines(lines))) == 2
+    assert len(list(read_records(lines, TrackedFrame))) == 2
     with open(lines, "a") as file:
         file.write('{"photo": "002.png", "num')
     # Where it is computed says nothing of what is asked.
     again = run(workspace, replace(request, name="broken", device="cpu"))
-    for one, other in zip(*(read_lines(r.folder / "frames.jsonl") for r in (whole, again)), strict=True):
+    for one, other in zip(
+        *(read_records(r.folder / "frames.jsonl", TrackedFrame) for r in (whole, again)), strict=True
+    ):
         left, right = (json.dumps(stage.to_plain(replace(x.tracked, seconds=0.0))) for x in (one, other))
         assert (one.photo, left) == (other.photo, right)
     assert again.summary.frames == 5

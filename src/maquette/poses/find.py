@@ -18,11 +18,12 @@ from maquette.matching.appearance import Picture
 from maquette.matching.certainty import scatter
 from maquette.matching.confidence import POOLED, Calibration, Witnesses
 from maquette.matching.distribution import Surface
-from maquette.matching.estimate import EstimateSettings, estimate
+from maquette.matching.estimate import estimate
 from maquette.matching.judging import Given, Hypothesis, judge_given
 from maquette.matching.keypoints import find_keypoints
 from maquette.matching.landmarks import Landmarks
 from maquette.matching.local import LocalPose, LocalSettings, local_poses, support
+from maquette.matching.settings import EstimateSettings
 from maquette.poses.boxes import Box, clip_box
 from maquette.poses.ensemble import observe
 from maquette.poses.scan import ScanSettings, Sighting, box_iou, scan_photo

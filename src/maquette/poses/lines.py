@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def add_line(lines: Path, record: object) -> None:
-    """Add a dataclass; it is on disk when this returns."""
+    """Add a dataclass; once this returns it survives the process, though maybe not a power cut."""
     with open(lines, "a") as file:
         file.write(json.dumps(to_plain(record)) + "\n")
 

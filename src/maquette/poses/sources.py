@@ -14,7 +14,7 @@ from maquette.estimator.model import Estimator, load_estimator, weights_file
 from maquette.geometry.transforms import Matrix4
 from maquette.kernels.device import Device, device_named
 from maquette.matching.distribution import Surface
-from maquette.matching.estimate import EstimateSettings
+from maquette.matching.settings import EstimateSettings
 from maquette.poses.calibrate import known_confidence
 from maquette.poses.find import Finder, SearchSettings
 from maquette.poses.learn import LearntFeatures, learn_features

@@ -165,11 +165,6 @@ def follow_frames(
         add_line(lines, TrackedFrame(name, number, tracked, tracker.memory))
 
 
-def read_lines(lines: Path) -> Iterator[TrackedFrame]:
-    """The frames that a frames.jsonl holds, in order, one at a time. Raises InputError for a broken line."""
-    return read_records(lines, TrackedFrame)
-
-
 def _resume(lines: Path) -> tuple[int, Memory]:
     """How many whole lines there are (a last one that was cut short is removed), and what is known after them."""
     done, memory = 0, Memory()
@@ -197,7 +192,7 @@ def _inputs(workspace: Workspace, request: TrackConfig, sources: Sources) -> dic
 
 def _summary(lines: Path, frames: Frames, finder: Finder) -> TrackSummary:
     counts, seconds = {"found": 0, "followed": 0, "lost": 0}, 0.0
-    for line in read_lines(lines):
+    for line in read_records(lines, TrackedFrame):
         counts[line.tracked.state] += 1
         seconds += line.tracked.seconds
     total = sum(counts.values())
@@ -209,7 +204,7 @@ def _summary(lines: Path, frames: Frames, finder: Finder) -> TrackSummary:
 def _results(lines: Path, frames: Frames, obj_id: int) -> Iterator[BopResult]:
     # One name that is no number is enough for all to be numbered by their place.
     unnumbered = [path for path in frames.photos or () if not path.stem.isdecimal()][:1]
-    for line in read_lines(lines):
+    for line in read_records(lines, TrackedFrame):
         tracked, ids = line.tracked, (0, line.number)
         if frames.photos is not None:
             photo = frames.photos[line.number]
@@ -231,7 +226,7 @@ def _write_poses(path: Path, lines: Path, camera: Camera, finder: Finder) -> Non
     beside = path.with_name(f".{path.name}.partial")
     with open(beside, "w") as file:
         file.write('{\n "estimates": [')
-        for place, line in enumerate(read_lines(lines)):
+        for place, line in enumerate(read_records(lines, TrackedFrame)):
             tracked = line.tracked
             pose = (tracked.cam_from_obj, float("-inf"), tracked.confidence, tracked.seconds)
             estimate = PoseEstimate(line.photo, camera, tracked.box, *pose, tracked.by, tracked.inliers)
@@ -250,7 +245,7 @@ def _write_overlay(
     """overlay.mp4 and some of its frames as pictures."""
     (folder / "overlays").mkdir(exist_ok=True)
     every = max(1, count // STILLS)
-    pairs = zip(read_lines(lines), frames.read(), strict=True)
+    pairs = zip(read_records(lines, TrackedFrame), frames.read(), strict=True)
     with VideoWriter(folder / "overlay.mp4", frames.rate) as video:
         for place, (line, (name, _, taken)) in enumerate(with_bar(pairs, "drawing", count)):
             drawn = draw_tracked(source.fit(taken, name), line.tracked, source.camera, finder)
