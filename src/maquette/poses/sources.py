@@ -1,8 +1,10 @@
 """What a workspace has to find its object with: a trained network, local features, or both."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import torch
 
 from maquette.data.errors import InputError
 from maquette.data.jsonio import read_json, read_record
@@ -11,6 +13,7 @@ from maquette.data.records import Asset
 from maquette.data.workspace import Workspace
 from maquette.estimator.meshes import check_in_place
 from maquette.estimator.model import Estimator, load_estimator, weights_file
+from maquette.geometry.symmetry import Symmetries
 from maquette.geometry.transforms import Matrix4
 from maquette.kernels.device import Device, device_named
 from maquette.matching.distribution import Surface
@@ -92,40 +95,64 @@ def load_finder(
     where = device_named(device, "--device")
     if mesh is not None and not sources.network:
         raise InputError(f"--mesh {mesh} stands in for the mesh that a network learnt; no network is used")
-    features = sources.features
-    landmarks = features.landmarks if features else None
-    record = workspace.asset / "asset.json"
-    ours = record.exists() and not (sources.network and learns_foreign_mesh(workspace))
-    asset = read_record(record, Asset) if ours else None
-    same = asset.symmetries_discrete if asset else ()
-    axes = asset.symmetries_continuous if asset else ()
     if sources.network:
-        estimator = load_estimator(workspace).to(where)
-        estimator = estimator if mesh is None else _on_mesh(estimator, mesh)
-        if asset is None:
-            own = estimator.symmetries()
-            same, axes = own.discrete, own.continuous
-        keys = estimator.keys.cpu()
-        surface = Surface(estimator.points, estimator.normals, keys, estimator.diameter, where)
-        renderer = MeshRenderer(estimator.mesh)
-        return Finder(
-            renderer,
-            estimator.diameter,
-            estimator.metric,
-            estimator,
-            surface,
-            landmarks,
-            settings,
-            search,
-            known_confidence(workspace),
-            same,
-            axes,
-        )
-    assert features is not None
-    shown = features.hull if features.hull is not None else load_mesh(workspace.asset / "mesh.ply")
-    diameter = features.landmarks.diameter
-    known = Finder(MeshRenderer(shown), diameter, features.metric, None, None, landmarks, settings, search)
-    return replace(known, symmetries=same, axes=axes)
+        return _by_network(workspace, sources.features, settings, search, mesh, where)
+    assert sources.features is not None
+    return _by_features_alone(workspace, sources.features, settings, search)
+
+
+def _by_network(
+    workspace: Workspace,
+    features: LearntFeatures | None,
+    settings: EstimateSettings,
+    search: SearchSettings,
+    mesh: Path | None,
+    device: torch.device,
+) -> Finder:
+    """With the trained network on a device, and with landmarks where there are any."""
+    estimator = load_estimator(workspace).to(device)
+    estimator = estimator if mesh is None else _on_mesh(estimator, mesh)
+    same = None if learns_foreign_mesh(workspace) else _asset_symmetries(workspace)
+    same = estimator.symmetries() if same is None else same
+    return Finder(
+        renderer=MeshRenderer(estimator.mesh),
+        diameter=estimator.diameter,
+        metric=estimator.metric,
+        estimator=estimator,
+        surface=Surface(estimator.points, estimator.normals, estimator.keys.cpu(), estimator.diameter, device),
+        landmarks=features.landmarks if features else None,
+        settings=settings,
+        search=search,
+        calibration=known_confidence(workspace),
+        symmetries=same.discrete,
+        axes=same.continuous,
+    )
+
+
+def _by_features_alone(
+    workspace: Workspace, features: LearntFeatures, settings: EstimateSettings, search: SearchSettings
+) -> Finder:
+    """Without a network: the landmarks, and the asset's mesh or, where there is none, the hull of the masks."""
+    same = _asset_symmetries(workspace) or Symmetries()
+    return Finder(
+        renderer=MeshRenderer(features.hull or load_mesh(workspace.asset / "mesh.ply")),
+        diameter=features.landmarks.diameter,
+        metric=features.metric,
+        landmarks=features.landmarks,
+        settings=settings,
+        search=search,
+        symmetries=same.discrete,
+        axes=same.continuous,
+    )
+
+
+def _asset_symmetries(workspace: Workspace) -> Symmetries | None:
+    """Those that the asset's record names; None where there is no asset."""
+    record = workspace.asset / "asset.json"
+    if not record.exists():
+        return None
+    asset = read_record(record, Asset)
+    return Symmetries(asset.symmetries_discrete, asset.symmetries_continuous)
 
 
 def _on_mesh(estimator: Estimator, path: Path) -> Estimator:
