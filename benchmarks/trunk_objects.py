@@ -4,6 +4,7 @@ None is shaped like what the studio photographs, or like anything that is tested
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from skimage.measure import label
 from maquette.geometry.transforms import random_rotation
 from maquette.render.mesh import Mesh
 from maquette.studio import solids
-from maquette.studio.paint import Print, everywhere, paint, six_sides, with_vertex_colours
+from maquette.studio.paint import Print, everywhere, paint, six_sides
 from maquette.studio.solids import Distances, Points, Solid, surface
 from maquette.studio.textures import Pattern, few_inks, mottled, palette, printed
 
@@ -88,7 +89,8 @@ def _coloured(mesh: Mesh, parts: Sequence[Solid], rng: np.random.Generator) -> M
     pattern: Pattern = mottled(ground, few_inks(rng)) if kind == 2 else printed(few_inks(rng), ground)
     # Faces without an area look nowhere, and are the last print's.
     prints = [*six_sides(pattern), Print(pattern, "z", everywhere)]
-    return with_vertex_colours(paint(mesh.vertices, mesh.faces, prints, rng))
+    painted = paint(mesh.vertices, mesh.faces, prints, rng)
+    return replace(painted, colours=painted.vertex_colours, uv=None, texture=None)
 
 
 def _placed(

@@ -23,7 +23,7 @@ from maquette.studio.capture import make_capture
 from maquette.studio.config import StudioConfig
 from maquette.studio.light import Lamp, Lighting, bake
 from maquette.studio.objects import MAKERS, Thing, load_scan, make_object, subdivided
-from maquette.studio.paint import PADDING, pack, paint, six_sides, with_vertex_colours
+from maquette.studio.paint import PADDING, pack, paint, six_sides
 from maquette.studio.photograph import Sensor, develop, sense_depth
 from maquette.studio.room import on_table, scatter
 from maquette.studio.scene import assemble, make_stock
@@ -114,7 +114,7 @@ def test_an_object_is_one_closed_mesh_in_metres_around_its_origin(name: str, rng
     assert solid.is_watertight and solid.volume > 0 and solid.body_count == 1
     np.testing.assert_allclose(solid.bounds.mean(0), 0, atol=1e-6)
     assert 0.1 < solid.extents.max() < 0.26
-    colours = with_vertex_colours(thing.mesh).colours
+    colours = thing.mesh.vertex_colours
     assert colours is not None and colours.std() > 0.05
 
 
