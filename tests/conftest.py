@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# Test processes that run side by side, and what they start, share the cores.
+if beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // beside)))
+
 # Benchmarks are scripts that import each other by their bare names.
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
