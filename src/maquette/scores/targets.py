@@ -107,7 +107,8 @@ def object_truth(
         return None
     mesh = load_mesh(Path(own.mesh))
     diameter = request.diameter or own.diameter or mesh.diameter
-    notes.append(f"Diameter: {diameter:.4g} m, {'given' if request.diameter else 'of the true mesh'}.")
+    unit = "m" if own.metric else "in the unit of the truth"
+    notes.append(f"Diameter: {diameter:.4g} {unit}, {'given' if request.diameter else 'of the true mesh'}.")
     targets = tuple(Target(t.photo, t.cam_from_obj, t.camera, t.visible_fraction) for t in own.tests)
     truth_from_obj = truth_from_obj_by(own.world_from_obj, alignment, asset)
     if (foreign := foreign_mesh(workspace)) is not None:
