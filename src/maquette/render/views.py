@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,18 +11,33 @@ from torch import Tensor
 
 from maquette.geometry.camera import Camera
 from maquette.geometry.transforms import Matrix4, inverse
+from maquette.kernels.raycast import Hits
 from maquette.render.mesh import MeshRenderer
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Images of one mesh. `depth` is z in the camera, 0 where nothing is; coordinates and normals are obj's."""
+    """Images of one mesh. `depth` is z in the camera, 0 where nothing is; coordinates and normals are obj's.
+
+    Normals and unshaded colours are computed when they are first asked for.
+    """
 
     mask: Bool[Tensor, "height width"]
     depth: Float[Tensor, "height width"]
     points_obj: Float[Tensor, "height width 3"]
-    normals_obj: Float[Tensor, "height width 3"]
-    colour: Float[Tensor, "height width 3"]
+    _renderer: MeshRenderer
+    _hits: Hits
+
+    @cached_property
+    def normals_obj(self) -> Float[Tensor, "height width 3"]:
+        return self._image(self._renderer.normals(self._hits))
+
+    @cached_property
+    def colour(self) -> Float[Tensor, "height width 3"]:
+        return self._image(self._renderer.colours(self._hits))
+
+    def _image(self, values: Float[Tensor, "pixel 3"]) -> Float[Tensor, "height width 3"]:
+        return values.reshape(*self.mask.shape, 3) * self.mask[..., None]
 
 
 def camera_rays(
@@ -43,13 +59,13 @@ def render_view(renderer: MeshRenderer, camera: Camera, cam_from_obj: Matrix4) -
     hit = torch.isfinite(hits.distance)
     distance = torch.where(hit, hits.distance, 0.0)
     shape = (camera.height, camera.width)
-    keep = hit[:, None].float()
+    points = (origins + distance[:, None] * directions) * hit[:, None]
     return Rendering(
         hit.reshape(shape),
         (distance * directions_cam[:, 2]).reshape(shape),
-        ((origins + distance[:, None] * directions) * keep).reshape(*shape, 3),
-        (renderer.normals(hits) * keep).reshape(*shape, 3),
-        (renderer.colours(hits) * keep).reshape(*shape, 3),
+        points.reshape(*shape, 3),
+        renderer,
+        hits,
     )
 
 
