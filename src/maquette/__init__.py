@@ -4,8 +4,8 @@ import os
 from typing import TYPE_CHECKING
 
 # How often GNU's OpenMP, which torch's wheels for Linux bring, looks whether the other threads are done before it
-# gives the core away. Its own 300,000 looks take milliseconds: where another program wants the core, a network takes
-# ten times as long. It is read when torch is first imported; what a user has set stands.
+# gives the core away. Its own 300,000 looks take milliseconds: where another program wants the core, a network then
+# takes ten times as long. It is read when torch is first imported; what a user has set stands.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
