@@ -73,8 +73,8 @@ class TrackConfig:
     search: Annotated[SearchSettings, tyro.conf.arg(name="")] = field(default_factory=SearchSettings)
     settings: EstimateSettings = field(default_factory=EstimateSettings)
     device: Device = "auto"
-    """Where the network and its matches are computed; auto: on a GPU where torch sees one, which repeats its figures
-    but for rounding."""
+    """Where the network and its matches are computed; auto: on a GPU where torch sees one, which repeats
+    its figures but for rounding."""
     seed: int = 0
 
 
